@@ -1,0 +1,1 @@
+"""Light client of liqserver: numpy columns in, its own exceptions out."""

@@ -1,0 +1,1 @@
+"""Books in memory and the answers they give."""

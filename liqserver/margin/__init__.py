@@ -1,0 +1,1 @@
+"""Margin mathematics: brackets and liquidation prices. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""Models: each turns market history into liquidation levels. Pure: no I/O, no clock."""

@@ -1,0 +1,1 @@
+"""A simulated market of leveraged traders, written as archive files."""

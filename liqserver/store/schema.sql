@@ -1,0 +1,126 @@
+-- Schema of a liqserver database. Times are BIGINT UNIX nanoseconds: ts_event is the END of a row's period
+-- (when it became true), ts_init when it could be known. Columns are NOT NULL so that they fetch as plain
+-- arrays; a number the source does not give is NaN. Idempotence comes from the ledger, not from keys.
+
+CREATE TABLE meta (
+    schema_version INTEGER NOT NULL,
+    created_at     BIGINT  NOT NULL
+);
+
+CREATE TABLE symbols (
+    symbol_id        INTEGER NOT NULL,
+    venue            VARCHAR NOT NULL,
+    symbol           VARCHAR NOT NULL,
+    tick_size        DOUBLE  NOT NULL,
+    tick_size_source VARCHAR NOT NULL,   -- 'built in', 'inferred from <file>', later 'exchangeInfo'
+    base_bin         DOUBLE  NOT NULL    -- width of a flow bin in quote units, a multiple of tick_size
+);
+
+-- One row per ingested file. `period` is the length of a row's period (candles, metrics), 0 for single events.
+CREATE TABLE ledger (
+    file_id      INTEGER NOT NULL,
+    symbol_id    INTEGER NOT NULL,
+    kind         VARCHAR NOT NULL,       -- archive kind: aggTrades, metrics, fundingRate, klines, markPriceKlines
+    period       BIGINT  NOT NULL,
+    name         VARCHAR NOT NULL,       -- file name without folder
+    sha256       VARCHAR NOT NULL,
+    bytes        BIGINT  NOT NULL,
+    rows         BIGINT  NOT NULL,       -- data rows in the file
+    stored_rows  BIGINT  NOT NULL,       -- rows it added to its table
+    dropped_rows BIGINT  NOT NULL,       -- rows left out; `notices` says why
+    first_id     BIGINT  NOT NULL,       -- trade ids; 0 where there are none
+    last_id      BIGINT  NOT NULL,
+    ts_start     BIGINT  NOT NULL,       -- start of the first period (trades: of the first trade's minute)
+    ts_end       BIGINT  NOT NULL,       -- end of the last period
+    notices      VARCHAR NOT NULL,       -- JSON list of sentences
+    ingested_at  BIGINT  NOT NULL
+);
+
+-- Trades reduced to minute x price bin x size class. ts_event is the end of the minute; `bin` is
+-- floor(price / base_bin). Size classes by notional of the trade: 0 <1k, 1 <10k, 2 <100k, 3 <1M, 4 above.
+CREATE TABLE flow (
+    symbol_id     INTEGER  NOT NULL,
+    file_id       INTEGER  NOT NULL,
+    ts_event      BIGINT   NOT NULL,
+    ts_init       BIGINT   NOT NULL,
+    bin           INTEGER  NOT NULL,
+    size_class    UTINYINT NOT NULL,
+    buy_qty       DOUBLE   NOT NULL,     -- taker buys, base units
+    sell_qty      DOUBLE   NOT NULL,
+    buy_notional  DOUBLE   NOT NULL,     -- quote units
+    sell_notional DOUBLE   NOT NULL,
+    buy_count     INTEGER  NOT NULL,
+    sell_count    INTEGER  NOT NULL
+);
+
+-- Trades of at least the large-trade threshold, one by one (they are part of flow as well).
+CREATE TABLE large_trades (
+    symbol_id INTEGER NOT NULL,
+    file_id   INTEGER NOT NULL,
+    ts_event  BIGINT  NOT NULL,          -- time of the trade
+    ts_init   BIGINT  NOT NULL,          -- end of its minute: large trades are known with their minute's flow
+    trade_id  BIGINT  NOT NULL,
+    price     DOUBLE  NOT NULL,
+    qty       DOUBLE  NOT NULL,
+    taker_buy BOOLEAN NOT NULL
+);
+
+CREATE TABLE open_interest (
+    symbol_id           INTEGER NOT NULL,
+    file_id             INTEGER NOT NULL,
+    ts_event            BIGINT  NOT NULL,
+    ts_init             BIGINT  NOT NULL,
+    open_interest       DOUBLE  NOT NULL, -- contracts (base units), always > 0
+    open_interest_value DOUBLE  NOT NULL  -- quote units, NaN when not given
+);
+
+CREATE TABLE mark_price (
+    symbol_id INTEGER NOT NULL,
+    file_id   INTEGER NOT NULL,
+    period    BIGINT  NOT NULL,
+    ts_event  BIGINT  NOT NULL,
+    ts_init   BIGINT  NOT NULL,
+    open      DOUBLE  NOT NULL,
+    high      DOUBLE  NOT NULL,
+    low       DOUBLE  NOT NULL,
+    close     DOUBLE  NOT NULL
+);
+
+CREATE TABLE klines (
+    symbol_id        INTEGER NOT NULL,
+    file_id          INTEGER NOT NULL,
+    period           BIGINT  NOT NULL,
+    ts_event         BIGINT  NOT NULL,
+    ts_init          BIGINT  NOT NULL,
+    open             DOUBLE  NOT NULL,
+    high             DOUBLE  NOT NULL,
+    low              DOUBLE  NOT NULL,
+    close            DOUBLE  NOT NULL,
+    volume           DOUBLE  NOT NULL,   -- base units
+    quote_volume     DOUBLE  NOT NULL,   -- NaN when not given
+    count            DOUBLE  NOT NULL,   -- NaN when not given
+    taker_buy_volume DOUBLE  NOT NULL    -- NaN when not given
+);
+
+CREATE TABLE funding (
+    symbol_id      INTEGER NOT NULL,
+    file_id        INTEGER NOT NULL,
+    ts_event       BIGINT  NOT NULL,
+    ts_init        BIGINT  NOT NULL,
+    rate           DOUBLE  NOT NULL,
+    interval_hours DOUBLE  NOT NULL
+);
+
+CREATE TABLE brackets (
+    table_id       VARCHAR NOT NULL,     -- venue:symbol:date of effect
+    venue          VARCHAR NOT NULL,
+    symbol         VARCHAR NOT NULL,
+    effective_from BIGINT  NOT NULL,
+    bracket        INTEGER NOT NULL,
+    notional_floor DOUBLE  NOT NULL,
+    notional_cap   DOUBLE  NOT NULL,
+    mmr            DOUBLE  NOT NULL,
+    cum            DOUBLE  NOT NULL,
+    max_leverage   DOUBLE  NOT NULL,
+    source         VARCHAR NOT NULL
+);
