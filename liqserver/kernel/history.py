@@ -1,0 +1,135 @@
+"""What happened on one market, in the columns the kernel walks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class HistoryError(ValueError):
+    """Columns that do not fit together; the message names the column."""
+
+
+class Source(IntEnum):
+    """Where a step's numbers come from."""
+
+    NONE = 0
+    TRADES = 1
+    MARK_PRICE = 2
+    KLINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Market history of one symbol as steps in time order (S steps, F flow rows).
+
+    A step is the time since the step before; everything in it was known at its end.
+
+    Attributes
+    ----------
+    step_end : int64, shape (S,)
+        UNIX nanoseconds, strictly ascending.
+    mark_low, mark_high : float64, shape (S,)
+        Range of the price that triggers liquidations, quote units; NaN where none became known in the step.
+    mark_close : float64, shape (S,)
+        Newest price known at the end of the step; NaN only before the first.
+    path_source : uint8, shape (S,)
+        ``Source`` of the step's range: MARK_PRICE, or last prices (KLINES, TRADES) where those are missing.
+    open_interest : float64, shape (S,)
+        Contracts, newest row that became known in the step; NaN where none did.
+    funding_rate : float64, shape (S,)
+        Sum of the rates settled in the step, as fractions; 0 where none was.
+    flow_offset : int64, shape (S + 1,)
+        Rows ``flow_offset[s]:flow_offset[s + 1]`` of the flow columns belong to step s.
+    flow_price : float64, shape (F,)
+        Mean price of the row's trades, quote units.
+    flow_buy, flow_sell : float64, shape (F,)
+        Contracts bought and sold by takers, base units.
+    flow_source : uint8, shape (S,)
+        ``Source`` of the step's flow: TRADES, or KLINES spread over their range where those are missing.
+    """
+
+    step_end: NDArray[np.int64]
+    mark_low: NDArray[np.float64]
+    mark_high: NDArray[np.float64]
+    mark_close: NDArray[np.float64]
+    path_source: NDArray[np.uint8]
+    open_interest: NDArray[np.float64]
+    funding_rate: NDArray[np.float64]
+    flow_offset: NDArray[np.int64]
+    flow_price: NDArray[np.float64]
+    flow_buy: NDArray[np.float64]
+    flow_sell: NDArray[np.float64]
+    flow_source: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        """Check shapes and order once, so that the kernel need not.
+
+        Raises
+        ------
+        HistoryError
+            If a column has another length than its neighbours, or steps are out of order.
+        """
+        steps, rows = len(self.step_end), len(self.flow_price)
+        for name in _STEP_COLUMNS:
+            if len(getattr(self, name)) != steps:
+                raise HistoryError(f"{name} has {len(getattr(self, name))} entries, step_end has {steps}")
+        for name in ("flow_buy", "flow_sell"):
+            if len(getattr(self, name)) != rows:
+                raise HistoryError(f"{name} has {len(getattr(self, name))} entries, flow_price has {rows}")
+        if len(self.flow_offset) != steps + 1 or self.flow_offset[-1] > rows:
+            raise HistoryError(
+                f"flow_offset has {len(self.flow_offset)} entries and ends at {self.flow_offset[-1]}; "
+                f"expected {steps + 1} entries and an end of at most {rows}"
+            )
+        if steps > 1 and not bool(np.all(self.step_end[1:] > self.step_end[:-1])):
+            raise HistoryError("step_end must ascend strictly")
+        if steps and not bool(np.all(self.flow_offset[1:] >= self.flow_offset[:-1])):
+            raise HistoryError("flow_offset must not descend")
+        for column in fields(self):
+            getattr(self, column.name).flags.writeable = False
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return len(self.step_end)
+
+    def steps_until(self, ts: int) -> int:
+        """Return how many steps end at or before ``ts`` (UNIX nanoseconds)."""
+        return int(np.searchsorted(self.step_end, ts, side="right"))
+
+    def until(self, ts: int) -> History:
+        """Return the history that was known at ``ts``: views on the steps that end at or before it."""
+        return self.slice(0, self.steps_until(ts))
+
+    def slice(self, start: int, stop: int) -> History:
+        """Return views on steps ``start:stop``."""
+        first, last = int(self.flow_offset[start]), int(self.flow_offset[stop])
+        return History(
+            **{name: getattr(self, name)[start:stop] for name in ("step_end", *_STEP_COLUMNS)},
+            flow_offset=self.flow_offset[start : stop + 1] - first,
+            **{name: getattr(self, name)[first:last] for name in ("flow_price", "flow_buy", "flow_sell")},
+        )
+
+    def last_open_interest(self, stop: int | None = None) -> int | None:
+        """Return the index of the last step before ``stop`` that has open interest, or None."""
+        known = np.flatnonzero(~np.isnan(self.open_interest[:stop]))
+        return int(known[-1]) if len(known) else None
+
+    def first_open_interest(self) -> int | None:
+        """Return the index of the first step that has open interest, or None."""
+        known = np.flatnonzero(~np.isnan(self.open_interest))
+        return int(known[0]) if len(known) else None
+
+
+_STEP_COLUMNS = (
+    "mark_low",
+    "mark_high",
+    "mark_close",
+    "path_source",
+    "open_interest",
+    "funding_rate",
+    "flow_source",
+)

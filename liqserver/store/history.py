@@ -1,0 +1,294 @@
+"""Reads what the database holds of one symbol into the columns the kernel walks.
+
+Which source stands for what: flow is of trades wherever trade files reach; elsewhere the finest candles stand in,
+their volume spread evenly over their range. The path is of mark prices wherever there are mark candles; elsewhere
+last prices stand in, of candles before those of flow. Every step names its sources, so that an answer can.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from liqserver.kernel import History, Source
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+MINUTE = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """Candles of one length: ``end`` is exclusive, UNIX nanoseconds; prices in quote units."""
+
+    period: int
+    end: Ints
+    low: Floats
+    high: Floats
+    close: Floats
+    volume: Floats
+    taker_buy_volume: Floats
+
+    def where(self, keep: NDArray[np.bool_]) -> Candles:
+        """Return the candles for which ``keep`` is true."""
+        return Candles(
+            self.period,
+            self.end[keep],
+            self.low[keep],
+            self.high[keep],
+            self.close[keep],
+            self.volume[keep],
+            self.taker_buy_volume[keep],
+        )
+
+
+def load_history(
+    cur: duckdb.DuckDBPyConnection, symbol_id: int, base_bin: float, *, until: int | None = None
+) -> History:
+    """Read the history of one symbol.
+
+    Parameters
+    ----------
+    cur : duckdb.DuckDBPyConnection
+        A cursor of the calling thread.
+    symbol_id : int
+        Key of the symbol.
+    base_bin : float
+        Width of the symbol's flow bins, quote units.
+    until : int, optional
+        UNIX nanoseconds: rows that could not be known by then are left out.
+
+    Returns
+    -------
+    History
+        All steps; empty when nothing is stored.
+    """
+    limit = until if until is not None else np.iinfo(np.int64).max
+    parameters = [symbol_id, limit]
+    flow = cur.execute(
+        """
+        SELECT ts_event, bin,
+               sum(buy_qty) AS buy, sum(sell_qty) AS sell, sum(buy_notional + sell_notional) AS notional
+        FROM flow WHERE symbol_id = $1 AND ts_init <= $2
+        GROUP BY ts_event, bin ORDER BY ts_event, bin
+        """,
+        parameters,
+    ).fetchnumpy()
+    covered = cur.execute(
+        """
+        SELECT ts_start, least(ts_end, $2) AS ts_end FROM ledger
+        WHERE symbol_id = $1 AND kind = 'aggTrades' AND ts_start < $2 ORDER BY ts_start
+        """,
+        parameters,
+    ).fetchnumpy()
+    klines = _read_candles(cur, "klines", "volume, taker_buy_volume", parameters)
+    mark = _read_candles(cur, "mark_price", "0.0 AS volume, 0.0 AS taker_buy_volume", parameters)
+    oi = cur.execute(
+        """
+        SELECT ts_event, open_interest FROM open_interest WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event
+        """,
+        parameters,
+    ).fetchnumpy()
+    funding = cur.execute(
+        "SELECT ts_event, rate FROM funding WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event", parameters
+    ).fetchnumpy()
+    qty = flow["buy"] + flow["sell"]
+    return assemble(
+        flow_end=flow["ts_event"],
+        flow_price=flow["notional"] / qty,
+        flow_buy=flow["buy"],
+        flow_sell=flow["sell"],
+        covered=np.stack([covered["ts_start"], covered["ts_end"]], axis=1),
+        klines=klines,
+        mark=mark,
+        oi_ts=oi["ts_event"],
+        oi=oi["open_interest"],
+        funding_ts=funding["ts_event"],
+        funding=funding["rate"],
+        base_bin=base_bin,
+    )
+
+
+def _read_candles(cur: duckdb.DuckDBPyConnection, table: str, volumes: str, parameters: list[int]) -> list[Candles]:
+    rows = cur.execute(
+        f"""
+        SELECT period, ts_event, low, high, close, {volumes} FROM {table}
+        WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY period, ts_event
+        """,  # noqa: S608 - table and columns are ours
+        parameters,
+    ).fetchnumpy()
+    out = []
+    for period in np.unique(rows["period"]):
+        of = rows["period"] == period
+        columns = (rows[name][of] for name in ("ts_event", "low", "high", "close", "volume", "taker_buy_volume"))
+        out.append(Candles(int(period), *columns))
+    return out
+
+
+def assemble(
+    *,
+    flow_end: Ints,
+    flow_price: Floats,
+    flow_buy: Floats,
+    flow_sell: Floats,
+    covered: Ints,
+    klines: list[Candles],
+    mark: list[Candles],
+    oi_ts: Ints,
+    oi: Floats,
+    funding_ts: Ints,
+    funding: Floats,
+    base_bin: float,
+) -> History:
+    """Put the sources of one symbol on one line of steps.
+
+    Parameters
+    ----------
+    flow_end, flow_price, flow_buy, flow_sell : shape (F,)
+        Flow of trades, by end of its minute.
+    covered : int64, shape (n, 2)
+        Stretches for which trades are known, start and end.
+    klines, mark : list of Candles
+        By period, finest first.
+    oi_ts, oi, funding_ts, funding
+        Open interest and settlements by time.
+    base_bin : float
+        Width of the bins over which a candle's volume is spread.
+    """
+    # Who supplies what: a source stands only where no better one does, finer candles before coarser ones.
+    volume = _layer(_merge(covered), klines)
+    trades = _trade_candles(flow_end, flow_price, flow_buy, flow_sell)
+    marks = _layer(_NOWHERE, mark)
+    last = _layer(_stretches(marks), klines)
+    traded = _layer(_merge(np.concatenate([_stretches(marks), _stretches(last)])), [trades])
+
+    ends = [flow_end, oi_ts, *(candles.end for candles in [*volume, *marks, *last, *traded])]
+    step_end = np.unique(np.concatenate(ends))
+    steps = len(step_end)
+
+    spread = [_spread(candles, base_bin) for candles in volume]
+    flow_end = np.concatenate([flow_end, *(s[0] for s in spread)])
+    # Stable: rows of a step keep their order, so that equal inputs give equal sums to the last bit.
+    order = np.argsort(flow_end, kind="stable")
+    flow_source = np.zeros(steps, dtype=np.uint8)
+    flow_source[np.searchsorted(step_end, trades.end)] = Source.TRADES
+    for candles in volume:
+        flow_source[np.searchsorted(step_end, candles.end)] = Source.KLINES
+
+    low, high, close = (np.full(steps, np.nan) for _ in range(3))
+    path_source = np.zeros(steps, dtype=np.uint8)
+    for source, layers in ((Source.MARK_PRICE, marks), (Source.KLINES, last), (Source.TRADES, traded)):
+        for candles in layers:
+            at = np.searchsorted(step_end, candles.end)
+            low[at], high[at], close[at] = candles.low, candles.high, candles.close
+            path_source[at] = source
+
+    open_interest = np.full(steps, np.nan)
+    open_interest[np.searchsorted(step_end, oi_ts)] = oi
+    # A settlement belongs to the step it falls into; one after the last step is not in any yet.
+    rate = np.zeros(steps)
+    at = np.searchsorted(step_end, funding_ts)
+    np.add.at(rate, at[at < steps], funding[at < steps])
+    return History(
+        step_end=step_end,
+        mark_low=low,
+        mark_high=high,
+        mark_close=_forward_filled(close),
+        path_source=path_source,
+        open_interest=open_interest,
+        funding_rate=rate,
+        flow_offset=np.concatenate([[0], np.searchsorted(flow_end[order], step_end, side="right")]).astype(np.int64),
+        flow_price=np.concatenate([flow_price, *(s[1] for s in spread)])[order],
+        flow_buy=np.concatenate([flow_buy, *(s[2] for s in spread)])[order],
+        flow_sell=np.concatenate([flow_sell, *(s[3] for s in spread)])[order],
+        flow_source=flow_source,
+    )
+
+
+_NOWHERE = np.empty((0, 2), dtype=np.int64)
+
+
+def _merge(stretches: Ints) -> Ints:
+    """Return the union of half-open stretches, sorted and disjoint; touching ones become one."""
+    if not len(stretches):
+        return _NOWHERE
+    ordered = stretches[np.argsort(stretches[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(ordered[:, 1])
+    first = np.flatnonzero(np.concatenate([[True], ordered[1:, 0] > reach[:-1]]))
+    last = np.concatenate([first[1:] - 1, [len(ordered) - 1]])
+    return np.stack([ordered[first, 0], reach[last]], axis=1)
+
+
+def _stretches(layers: list[Candles]) -> Ints:
+    """Return the time that candles cover, merged."""
+    spans = [np.stack([candles.end - candles.period, candles.end], axis=1) for candles in layers]
+    return _merge(np.concatenate([_NOWHERE, *spans]))
+
+
+def _overlaps(stretches: Ints, start: Ints, end: Ints) -> NDArray[np.bool_]:
+    """Tell which of [start, end) overlap any of the merged stretches."""
+    if not len(stretches):
+        return np.zeros(len(start), dtype=bool)
+    # The only candidate is the last stretch that begins before the end.
+    candidate = np.searchsorted(stretches[:, 0], end, side="left") - 1
+    return np.asarray((candidate >= 0) & (stretches[np.maximum(candidate, 0), 1] > start))
+
+
+def _layer(taken: Ints, candidates: list[Candles]) -> list[Candles]:
+    """Return, candidate by candidate, what lies outside ``taken`` and outside the candidates before it."""
+    out = []
+    for candles in candidates:
+        free = candles.where(~_overlaps(taken, candles.end - candles.period, candles.end))
+        if len(free.end):
+            out.append(free)
+            taken = _merge(np.concatenate([taken, _stretches([free])]))
+    return out
+
+
+def _trade_candles(end: Ints, price: Floats, buy: Floats, sell: Floats) -> Candles:
+    """Return minute candles of flow rows sorted by time; the close is the minute's mean price."""
+    first = np.flatnonzero(np.concatenate([[True], end[1:] != end[:-1]])) if len(end) else np.empty(0, dtype=np.int64)
+    if not len(first):
+        nothing = np.empty(0)
+        return Candles(MINUTE, np.empty(0, dtype=np.int64), nothing, nothing, nothing, nothing, nothing)
+    qty = np.add.reduceat(buy + sell, first)
+    return Candles(
+        MINUTE,
+        end[first],
+        np.minimum.reduceat(price, first),
+        np.maximum.reduceat(price, first),
+        np.add.reduceat(price * (buy + sell), first) / qty,
+        qty,
+        np.add.reduceat(buy, first),
+    )
+
+
+def _spread(candles: Candles, base_bin: float) -> tuple[Ints, Floats, Floats, Floats]:
+    """Spread each candle's volume evenly over its range, bin by bin: end, price, buy and sell of the rows.
+
+    Where the candle does not say what takers bought, half of it is taken as bought.
+    """
+    traded = candles.where(candles.volume > 0)
+    first = np.floor(traded.low / base_bin).astype(np.int64)
+    count = np.floor(traded.high / base_bin).astype(np.int64) - first + 1
+    of = np.repeat(np.arange(len(count)), count)
+    bin_ = first[of] + np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
+    bottom = np.maximum(bin_ * base_bin, traded.low[of])
+    top = np.minimum((bin_ + 1) * base_bin, traded.high[of])
+    extent = (traded.high - traded.low)[of]
+    flat = extent <= 0
+    part = np.where(flat, 1.0, np.maximum(top - bottom, 0.0) / np.where(flat, 1.0, extent))
+    qty = traded.volume[of] * part
+    bought = np.where(np.isnan(traded.taker_buy_volume), 0.5, traded.taker_buy_volume / traded.volume)[of]
+    return traded.end[of], (bottom + top) / 2, qty * bought, qty * (1 - bought)
+
+
+def _forward_filled(values: Floats) -> Floats:
+    """Return ``values`` with each NaN replaced by the last number before it; leading NaN stay."""
+    known = np.where(np.isnan(values), -1, np.arange(len(values)))
+    at = np.maximum.accumulate(known) if len(values) else known
+    return np.where(at >= 0, values[np.maximum(at, 0)], np.nan)
