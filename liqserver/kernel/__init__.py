@@ -4,7 +4,7 @@ History in, book out: ``History`` holds what happened, ``PositionBook`` who is s
 ``advance`` is the only code that changes a book. Live, history, what-if and backtest are drivers of it.
 """
 
-from liqserver.kernel.advance import AUDIT_COLUMNS, advance
+from liqserver.kernel.advance import AUDIT_COLUMNS, advance, warm_up
 from liqserver.kernel.book import BookParameters, BookParametersError, PositionBook, start_book
 from liqserver.kernel.history import History, HistoryError, Source
 
@@ -18,4 +18,5 @@ __all__ = [
     "Source",
     "advance",
     "start_book",
+    "warm_up",
 ]

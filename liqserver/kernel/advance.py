@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from liqserver.kernel.book import LONG, SHORT, BookParameters, PositionBook, cover_history
+from liqserver.kernel.book import LONG, SHORT, BookParameters, PositionBook, cover_history, start_book
 from liqserver.kernel.history import History
 
 # Columns of the audit of a step, contracts. Opened and closed include what is unexplained and liquidated
@@ -147,19 +147,14 @@ def _advance(
     tiers = ratio.shape[1]
     bins = placed.shape[2]
     audited = len(audit) > 0
-    # Level, in bins, of a position = entry price * bins_per_price - origin.
-    bins_per_price = ratio * per_width
-    origin = np.empty((2, tiers))
-    swept = np.empty((2, tiers), dtype=np.int64)
-    scaled = np.empty((2, tiers))
+    # A position's bin is entry price * per_price - origin, cut to an integer (nothing lies below bin 0).
+    per_price = ratio * per_width
+    origin = shift * per_width + (first_bin - _EDGE)
+    buys, sells, lowest, highest, most_rows = _flow_by_step(flow_offset, flow_price, flow_buy, flow_sell)
+    qty = np.empty(most_rows)
     total = np.empty(2)
-    liquidated = np.empty(2)
-    opened = np.empty(2)
-    unexplained = np.empty(2)
     for side in range(2):
-        for t in range(tiers):
-            origin[side, t] = shift[side, t] * per_width + first_bin - _EDGE
-    longs = np.sum(mass[LONG]) + np.sum(unplaced[LONG])
+        total[side] = _total(side, mass, unplaced)
 
     start = 0
     while start < steps:
@@ -169,19 +164,15 @@ def _advance(
             stop += 1
         closes = stop < steps
         stop = min(stop + 1, steps)
-        before = longs
+        before = total[LONG]
         change = open_interest[stop - 1] - before if closes else 0.0
         volume = 0.0
-        for row in range(flow_offset[start], flow_offset[stop]):
-            volume += flow_buy[row] + flow_sell[row]
+        for s in range(start, stop):
+            volume += buys[s] + sells[s]
 
         traded = 0.0
         for s in range(start, stop):
-            buy, sell = 0.0, 0.0
-            for row in range(flow_offset[s], flow_offset[s + 1]):
-                buy += flow_buy[row]
-                sell += flow_sell[row]
-            flow = buy + sell
+            flow = buys[s] + sells[s]
             traded += flow
             target = before
             if closes and s == stop - 1:
@@ -196,150 +187,192 @@ def _advance(
                     shift[LONG, t] += paid / (1 - mmr[t])
                     shift[SHORT, t] += paid / (1 + mmr[t])
                     for side in range(2):
-                        origin[side, t] = shift[side, t] * per_width + first_bin - _EDGE
+                        origin[side, t] = shift[side, t] * per_width + (first_bin - _EDGE)
 
-            # 2. liquidated
             path = not math.isnan(mark_low[s])
-            for side in range(2):
-                total[side] = np.sum(mass[side]) + np.sum(unplaced[side])
-                liquidated[side] = 0.0
-                unexplained[side] = 0.0
-            for t in range(tiers):
-                swept[LONG, t] = bins
-                swept[SHORT, t] = -1
-                if path:
-                    at = max(math.floor(mark_low[s] * per_width - origin[LONG, t]), 0)
-                    swept[LONG, t] = at
-                    if edge[LONG, t] >= at:
-                        gone = 0.0
-                        for b in range(at, edge[LONG, t] + 1):
-                            gone += placed[LONG, t, b]
-                            placed[LONG, t, b] = 0.0
-                        edge[LONG, t] = at - 1
-                        gone = min(gone * scale[LONG, t], mass[LONG, t])
-                        mass[LONG, t] -= gone
-                        liquidated[LONG] += gone
-                    at = min(math.floor(mark_high[s] * per_width - origin[SHORT, t]), bins - 1)
-                    swept[SHORT, t] = at
-                    if edge[SHORT, t] <= at:
-                        gone = 0.0
-                        for b in range(edge[SHORT, t], at + 1):
-                            gone += placed[SHORT, t, b]
-                            placed[SHORT, t, b] = 0.0
-                        edge[SHORT, t] = at + 1
-                        gone = min(gone * scale[SHORT, t], mass[SHORT, t])
-                        mass[SHORT, t] -= gone
-                        liquidated[SHORT] += gone
-
-            # 3. opened
-            step_change = target - total[LONG]
-            turnover = max(kappa * flow, abs(step_change))
-            lean = tilt * kappa * (buy - sell)
-            room = turnover - abs(step_change)
-            lean = min(max(lean, -room), room)
+            first_row, last_row = flow_offset[s], flow_offset[s + 1]
+            turnover = max(kappa * flow, abs(target - total[LONG]))
+            room = turnover - abs(target - total[LONG])
+            lean = min(max(tilt * kappa * (buys[s] - sells[s]), -room), room)
             for side in range(2):
                 sign = 1.0 if side == LONG else -1.0
+                touched = (mark_low[s] if side == LONG else mark_high[s]) * per_width
+
+                # 2. liquidated
+                liquidated = 0.0
+                if path:
+                    for t in range(tiers):
+                        at = touched - origin[side, t]
+                        if side == LONG:
+                            if at >= edge[side, t] + 1:
+                                continue
+                            low, high = max(math.floor(at), 0), edge[side, t]
+                            edge[side, t] = low - 1
+                        else:
+                            if at < edge[side, t]:
+                                continue
+                            low, high = edge[side, t], min(math.floor(at), bins - 1)
+                            edge[side, t] = high + 1
+                        gone = 0.0
+                        for b in range(low, high + 1):
+                            gone += placed[side, t, b]
+                            placed[side, t, b] = 0.0
+                        gone = min(gone * scale[side, t], mass[side, t])
+                        mass[side, t] -= gone
+                        liquidated += gone
+
+                # 3. opened
                 step_change = target - total[side]
-                wanted = max((turnover + step_change + sign * lean) / 2, step_change + liquidated[side], 0.0)
+                wanted = max((turnover + step_change + sign * lean) / 2, step_change + liquidated, 0.0)
                 # Nobody can have opened more than was traded.
-                opened[side] = min(wanted, flow)
-                unexplained[side] = wanted - opened[side]
-                if opened[side] > 0:
+                opened = min(wanted, flow)
+                unexplained = wanted - opened
+                if opened > 0:
                     by_buy = 1.0 + sign * tilt
                     by_sell = 1.0 - sign * tilt
-                    weighted = by_buy * buy + by_sell * sell
+                    weighted = by_buy * buys[s] + by_sell * sells[s]
                     if weighted <= 0:
                         by_buy, by_sell, weighted = 1.0, 1.0, flow
-                    share = opened[side] / weighted
+                    share = opened / weighted
+                    for row in range(first_row, last_row):
+                        qty[row - first_row] = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
                     for t in range(tiers):
-                        scaled[side, t] = weight[t] / scale[side, t]
-                    for row in range(flow_offset[s], flow_offset[s + 1]):
-                        qty = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
-                        price = flow_price[row]
-                        for t in range(tiers):
-                            b = math.floor(price * bins_per_price[side, t] - origin[side, t])
-                            if side == LONG:
-                                if b >= swept[LONG, t]:
-                                    liquidated[LONG] += qty * weight[t]
-                                    mass[LONG, t] -= qty * weight[t]
+                        slope, at_zero = per_price[side, t], origin[side, t]
+                        unit = weight[t] / scale[side, t]
+                        bottom = lowest[s] * slope - at_zero
+                        top = highest[s] * slope - at_zero
+                        reach = touched - at_zero
+                        clear = not path or (top + 1 < reach if side == LONG else bottom - 1 > reach)
+                        if clear and bottom >= 0 and top < bins:
+                            # The usual case: the path of the step reaches none of what it opens.
+                            low, high = int(bottom), int(top)
+                            for row in range(first_row, last_row):
+                                placed[side, t, int(flow_price[row] * slope - at_zero)] += qty[row - first_row] * unit
+                            mass[side, t] += opened * weight[t]
+                        else:
+                            met = math.floor(touched - at_zero) if path else (bins if side == LONG else -1)
+                            gone = 0.0
+                            low, high = bins, -1
+                            for row in range(first_row, last_row):
+                                b = int(flow_price[row] * slope - at_zero)
+                                if b >= met if side == LONG else b <= met:
+                                    gone += qty[row - first_row] * weight[t]
                                     continue
-                                b = max(b, 0)
-                                edge[LONG, t] = max(edge[LONG, t], b)
-                            else:
-                                if b <= swept[SHORT, t]:
-                                    liquidated[SHORT] += qty * weight[t]
-                                    mass[SHORT, t] -= qty * weight[t]
-                                    continue
-                                b = min(b, bins - 1)
-                                edge[SHORT, t] = min(edge[SHORT, t], b)
-                            placed[side, t, b] += qty * scaled[side, t]
-                    for t in range(tiers):
-                        mass[side, t] = max(mass[side, t] + opened[side] * weight[t], 0.0)
-                    unplaced[side, tiers] += opened[side] * weight[tiers]
-                unplaced[side, tiers] += unexplained[side]
+                                b = min(max(b, 0), bins - 1)
+                                low, high = min(low, b), max(high, b)
+                                placed[side, t, b] += qty[row - first_row] * unit
+                            liquidated += gone
+                            mass[side, t] = max(mass[side, t] + opened * weight[t] - gone, 0.0)
+                        if side == LONG:
+                            edge[side, t] = max(edge[side, t], high)
+                        else:
+                            edge[side, t] = min(edge[side, t], low)
+                    unplaced[side, tiers] += opened * weight[tiers]
+                unplaced[side, tiers] += unexplained
 
                 # 4. closed
-                now = np.sum(mass[side]) + np.sum(unplaced[side])
+                now = unplaced[side, tiers]
+                exposed = hazard[tiers] * now
+                fastest = hazard[tiers]
+                for t in range(tiers):
+                    held = mass[side, t] + unplaced[side, t]
+                    now += held
+                    exposed += hazard[t] * held
+                    fastest = max(fastest, hazard[t])
                 excess = now - target
                 if excess < 0:
                     # The step's own path liquidated some of what it opened.
                     unplaced[side, tiers] -= excess
-                    unexplained[side] -= excess
-                    excess = 0.0
-                closed = _close(side, excess, now, placed, scale, mass, unplaced, edge, hazard)
+                    unexplained -= excess
+                    now = target
+                if excess > 0 and excess * fastest < exposed:
+                    # The usual case: no tier runs empty.
+                    rate = excess / exposed
+                    unplaced[side, tiers] *= 1.0 - rate * hazard[tiers]
+                    left = unplaced[side, tiers]
+                    for t in range(tiers):
+                        keep = 1.0 - rate * hazard[t]
+                        unplaced[side, t] *= keep
+                        mass[side, t] *= keep
+                        scale[side, t] *= keep
+                        left += mass[side, t] + unplaced[side, t]
+                        if scale[side, t] < _SMALLEST_SCALE:
+                            _rescale(placed[side, t], scale, side, t)
+                    total[side] = left
+                else:
+                    if excess > 0:
+                        _close_by_speed(side, excess, placed, scale, mass, unplaced, edge, hazard)
+                    total[side] = _total(side, mass, unplaced)
                 if audited:
-                    audit[s, side] = opened[side] + unexplained[side]
-                    audit[s, 2 + side] = closed
-                    audit[s, 4 + side] = liquidated[side]
-                    audit[s, 6 + side] = unexplained[side]
-            longs = np.sum(mass[LONG]) + np.sum(unplaced[LONG])
+                    audit[s, side] = opened + unexplained
+                    audit[s, 2 + side] = max(now - total[side], 0.0)
+                    audit[s, 4 + side] = liquidated
+                    audit[s, 6 + side] = unexplained
         start = stop
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _close(
+def _total(side: int, mass: NDArray[np.float64], unplaced: NDArray[np.float64]) -> float:
+    """Add up a side; always in this order, so that a book resumed adds up to the last bit like one that went on."""
+    tiers = mass.shape[1]
+    total: float = unplaced[side, tiers]
+    for t in range(tiers):
+        total += mass[side, t] + unplaced[side, t]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _flow_by_step(
+    flow_offset: NDArray[np.int64],
+    flow_price: NDArray[np.float64],
+    flow_buy: NDArray[np.float64],
+    flow_sell: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
+    """Return bought, sold, lowest and highest price of each step, and the most rows a step has."""
+    steps = len(flow_offset) - 1
+    buys, sells = np.zeros(steps), np.zeros(steps)
+    lowest, highest = np.full(steps, np.inf), np.full(steps, -np.inf)
+    most_rows = 0
+    for s in range(steps):
+        most_rows = max(most_rows, flow_offset[s + 1] - flow_offset[s])
+        for row in range(flow_offset[s], flow_offset[s + 1]):
+            buys[s] += flow_buy[row]
+            sells[s] += flow_sell[row]
+            lowest[s] = min(lowest[s], flow_price[row])
+            highest[s] = max(highest[s], flow_price[row])
+    return buys, sells, lowest, highest, most_rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _close_by_speed(
     side: int,
     excess: float,
-    now: float,
     placed: NDArray[np.float64],
     scale: NDArray[np.float64],
     mass: NDArray[np.float64],
     unplaced: NDArray[np.float64],
     edge: NDArray[np.int64],
     hazard: NDArray[np.float64],
-) -> float:
-    """Take ``excess`` contracts out of the tiers in proportion to hazard x contracts; return what left."""
+) -> None:
+    """Take ``excess`` contracts out when that empties tiers: the fastest go whole, the others share the rest."""
     tiers = mass.shape[1]
-    if excess <= 0:
-        return 0.0
-    # A tier cannot lose more than it has: those that would are emptied, the others share the rest.
-    left = excess
-    emptied = 0.0
-    rate = 0.0
-    capped = True
     limit = np.inf
-    while capped:
-        capped = False
-        exposed = 0.0
+    rate = 0.0
+    while True:
+        gone, exposed, fastest = 0.0, 0.0, 0.0
         for t in range(tiers + 1):
-            if hazard[t] < limit:
-                held = unplaced[side, t] + (mass[side, t] if t < tiers else 0.0)
+            held = unplaced[side, t] + (mass[side, t] if t < tiers else 0.0)
+            if hazard[t] >= limit:
+                gone += held
+            else:
                 exposed += hazard[t] * held
+                fastest = max(fastest, hazard[t])
         if exposed <= 0:
             break
-        rate = (left - emptied) / exposed
-        fastest = 0.0
-        for t in range(tiers + 1):
-            if hazard[t] < limit:
-                fastest = max(fastest, hazard[t])
-        if rate * fastest > 1:
-            # Empty the fastest tiers first; equal hazards go together.
-            limit = fastest
-            emptied = 0.0
-            for t in range(tiers + 1):
-                if hazard[t] >= limit:
-                    emptied += unplaced[side, t] + (mass[side, t] if t < tiers else 0.0)
-            capped = True
+        rate = (excess - gone) / exposed
+        if rate * fastest <= 1:
+            break
+        limit = fastest
     for t in range(tiers + 1):
         keep = 0.0 if hazard[t] >= limit else max(1.0 - rate * hazard[t], 0.0)
         unplaced[side, t] *= keep
@@ -348,12 +381,37 @@ def _close(
         mass[side, t] *= keep
         scale[side, t] *= keep
         if scale[side, t] < _SMALLEST_SCALE:
-            factor = scale[side, t]
-            for b in range(placed.shape[2]):
-                placed[side, t, b] *= factor
-            scale[side, t] = 1.0
-            if factor == 0.0:
+            _rescale(placed[side, t], scale, side, t)
+            if keep == 0.0:
                 edge[side, t] = -1 if side == LONG else placed.shape[2]
-    after = np.sum(mass[side]) + np.sum(unplaced[side])
-    closed: float = now - after
-    return closed
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rescale(row: NDArray[np.float64], scale: NDArray[np.float64], side: int, t: int) -> None:
+    """Multiply a tier's scale into its bins."""
+    for b in range(len(row)):
+        row[b] *= scale[side, t]
+    scale[side, t] = 1.0
+
+
+def warm_up() -> None:
+    """Compile the kernel, or load it from numba's cache, by advancing a book that is thrown away."""
+    one = np.ones(1)
+    parameters = BookParameters(
+        ratio=np.array([[0.9], [1.1]]), mmr=np.zeros(1), weight=np.array([0.5, 0.5]), hazard=np.ones(2), kappa=0.5
+    )
+    history = History(
+        step_end=np.ones(1, dtype=np.int64),
+        mark_low=one.copy(),
+        mark_high=one.copy(),
+        mark_close=one.copy(),
+        path_source=np.zeros(1, dtype=np.uint8),
+        open_interest=one.copy(),
+        funding_rate=np.zeros(1),
+        flow_offset=np.array([0, 1]),
+        flow_price=one.copy(),
+        flow_buy=one.copy(),
+        flow_sell=one.copy(),
+        flow_source=np.zeros(1, dtype=np.uint8),
+    )
+    advance(start_book(1.0, parameters, 0.01, 0), parameters, history)

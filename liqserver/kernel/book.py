@@ -244,7 +244,7 @@ def cover_history(book: PositionBook, history: History, parameters: BookParamete
     if parameters.funding_erosion > 0:
         # Levels are stored without what funding has moved them, so entries land that much further out.
         paid = float(np.abs(history.funding_rate).sum()) + float(np.abs(book.shift).max(initial=0.0)) / high
-        slack = 1.1 * parameters.funding_erosion * paid * high
+        slack = parameters.funding_erosion * paid * high / (1 - float(parameters.mmr.max()))
     first = math.floor((low * float(parameters.ratio[LONG].min()) - slack) / book.width) - 1
     last = math.floor((high * float(parameters.ratio[SHORT].max()) + slack) / book.width) + 1
     if book.bins == 0:

@@ -111,7 +111,7 @@ Global___PriceRange: _TypeAlias = PriceRange  # noqa: Y015
 
 @_typing.final
 class LevelColumns(_message.Message):
-    """Levels in columns. All columns are as long as `price`."""
+    """Levels in columns. All columns are as long as `price`; those of a side that was not asked for are 0."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

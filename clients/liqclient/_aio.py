@@ -1,0 +1,199 @@
+"""The client for code in an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import grpc
+import grpc.aio
+
+from liqclient import _answers, _requests
+from liqclient._answers import Levels, ModelInfo, SymbolCoverage, SymbolInfo
+from liqclient._channel import (
+    DEFAULT_KEEPALIVE,
+    DEFAULT_MAX_MESSAGE_BYTES,
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT,
+    Keepalive,
+    Settings,
+)
+from liqclient._errors import Cancelled, DeadlineExceeded, error_from, unreachable
+from liqclient._types import Parameters, PriceRange, Side, Time, Unit
+from liqserver.v1 import liquidation_pb2_grpc, market_data_pb2_grpc
+
+if TYPE_CHECKING:
+    from liqserver.v1.liquidation_pb2_grpc import LiquidationServiceAsyncStub
+    from liqserver.v1.market_data_pb2_grpc import MarketDataServiceAsyncStub
+
+
+class AsyncClient:
+    """`Client` with the same methods as coroutines.
+
+    May be made anywhere, but belongs to the event loop of its first call: grpc's channels cannot be shared by
+    loops. Close it in that loop, or use it with ``async with``. A call that is cancelled is cancelled at the
+    server too.
+
+    Parameters
+    ----------
+    target, timeout, max_message_bytes, keepalive, credentials
+        As in `Client`.
+    channel
+        An existing `grpc.aio.Channel` to call through, made in the same event loop; otherwise as in `Client`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or both ``channel`` and ``credentials`` are given.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        keepalive: Keepalive | None = DEFAULT_KEEPALIVE,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.aio.Channel | None = None,
+    ) -> None:
+        self._settings = Settings(
+            target=target,
+            timeout=timeout,
+            max_message_bytes=max_message_bytes,
+            keepalive=keepalive,
+            credentials=credentials,
+        )
+        if channel is not None and credentials is not None:
+            raise ValueError("credentials belong to the channel that is given")
+        self._owns_channel = channel is None
+        self._given_channel = channel
+        self._link: _Link | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        self._linked()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._settings.target}{' closed' if self._closed else ''}>"
+
+    async def close(self) -> None:
+        """Close the connection; calls that are under way raise `Cancelled`. Closing twice does no harm."""
+        link = None if self._closed or self._link is None else self._linked()
+        self._closed = True
+        if link is not None and self._owns_channel:
+            await link.channel.close()
+
+    async def wait_ready(self, timeout: float | None = None) -> None:
+        """Wait until the server answers; see `Client.wait_ready`."""
+        request = _requests.models_request()
+        try:
+            await self._call(lambda at: at.market_data.ListModels, request, timeout, wait_for_ready=True)
+        except DeadlineExceeded as exc:
+            raise unreachable(self._settings.target, exc.message) from exc
+
+    async def levels(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        model: str = "",
+        as_of: Time | None = None,
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        per_tier: bool = False,
+        min_notional: float = 0.0,
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> Levels:
+        """Return the liquidation levels around the current price; see `Client.levels`."""
+        request = _requests.levels_request(
+            symbol,
+            venue=venue,
+            model=model,
+            as_of=as_of,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            per_tier=per_tier,
+            min_notional=min_notional,
+            parameters=parameters,
+        )
+        return _answers.levels_answer(await self._call(lambda at: at.liquidation.GetLevels, request, timeout))
+
+    async def coverage(
+        self, symbol: str = "", venue: str = "", *, timeout: float | None = None
+    ) -> list[SymbolCoverage]:
+        """Return what data the server holds; see `Client.coverage`."""
+        request = _requests.coverage_request(symbol, venue)
+        return _answers.coverage_answer(await self._call(lambda at: at.market_data.GetCoverage, request, timeout))
+
+    async def symbols(self, *, timeout: float | None = None) -> list[SymbolInfo]:
+        """Return the symbols the server has data for; see `Client.symbols`."""
+        request = _requests.symbols_request()
+        return _answers.symbols_answer(await self._call(lambda at: at.market_data.ListSymbols, request, timeout))
+
+    async def models(self, *, timeout: float | None = None) -> list[ModelInfo]:
+        """Return the server's models, the default first; see `Client.models`."""
+        request = _requests.models_request()
+        return _answers.models_answer(await self._call(lambda at: at.market_data.ListModels, request, timeout))
+
+    async def _call[Request, Response](
+        self,
+        method: Callable[[_Link], grpc.aio.UnaryUnaryMultiCallable[Request, Response]],
+        request: Request,
+        timeout: float | None,
+        wait_for_ready: bool = False,
+    ) -> Response:
+        link = self._linked()
+        seconds = self._settings.seconds(timeout)
+        try:
+            return await method(link)(request, timeout=seconds, wait_for_ready=wait_for_ready)
+        except grpc.RpcError as exc:
+            raise error_from(exc, target=self._settings.target, timeout=seconds) from exc
+        except asyncio.CancelledError as exc:
+            # grpc ends the calls of a closing channel as if their tasks were cancelled, which they are not.
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise Cancelled("the client was closed") from exc
+            raise
+
+    def _linked(self) -> _Link:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        loop = asyncio.get_running_loop()
+        if self._link is None:
+            self._link = _Link(loop, self._given_channel or self._open())
+        elif self._link.loop is not loop:
+            raise RuntimeError("the client belongs to another event loop; make one in each loop")
+        return self._link
+
+    def _open(self) -> grpc.aio.Channel:
+        settings = self._settings
+        if settings.credentials is not None:
+            return grpc.aio.secure_channel(settings.target, settings.credentials, settings.options())
+        return grpc.aio.insecure_channel(settings.target, settings.options())
+
+
+class _Link:
+    """A channel, the loop it belongs to, and the stubs on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel) -> None:
+        self.loop = loop
+        self.channel = channel
+        self.liquidation: LiquidationServiceAsyncStub = liquidation_pb2_grpc.LiquidationServiceStub(channel)
+        self.market_data: MarketDataServiceAsyncStub = market_data_pb2_grpc.MarketDataServiceStub(channel)

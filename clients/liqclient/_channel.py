@@ -1,0 +1,84 @@
+"""What both flavours of client need to know before they can call."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import grpc
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+DEFAULT_TIMEOUT = 10.0
+# grpc's own cap of 4 MiB is less than fine bins by tier can take.
+DEFAULT_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+_LOOPBACK = re.compile(r"(dns:(///)?|ipv[46]:)?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keepalive:
+    """How a dead connection is noticed while a call waits.
+
+    Attributes
+    ----------
+    interval
+        Seconds without traffic after which the client pings. Servers refuse pings that come more often than
+        every 10 s.
+    timeout
+        Seconds to wait for the answer to a ping before the connection counts as dead.
+    """
+
+    interval: float = 30.0
+    timeout: float = 10.0
+
+
+DEFAULT_KEEPALIVE = Keepalive()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Arguments of a client; see `Client`."""
+
+    target: str
+    timeout: float | None
+    max_message_bytes: int
+    keepalive: Keepalive | None
+    credentials: grpc.ChannelCredentials | None
+
+    def __post_init__(self) -> None:
+        if not self.target:
+            raise ValueError("target must be an address such as 127.0.0.1:50051, was empty")
+        if self.max_message_bytes <= 0:
+            raise ValueError(f"max_message_bytes must be positive, was {self.max_message_bytes}")
+        self.seconds(self.timeout)
+
+    def seconds(self, timeout: float | None) -> float | None:
+        """Return the deadline of a call in seconds, the client's own when the call names none.
+
+        Raises
+        ------
+        ValueError
+            If ``timeout`` is not positive.
+        """
+        seconds = self.timeout if timeout is None else timeout
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"timeout must be positive, was {seconds}")
+        return seconds
+
+    def options(self) -> list[tuple[str, int]]:
+        """Return the channel's options."""
+        options = [
+            ("grpc.max_receive_message_length", self.max_message_bytes),
+            # grpc waits up to two minutes between attempts to connect and fails every call in between; a
+            # server that was restarted should be found again within seconds.
+            ("grpc.max_reconnect_backoff_ms", 5_000),
+        ]
+        if self.keepalive is not None:
+            options += [
+                ("grpc.keepalive_time_ms", round(self.keepalive.interval * 1000)),
+                ("grpc.keepalive_timeout_ms", round(self.keepalive.timeout * 1000)),
+            ]
+        if _LOOPBACK.fullmatch(self.target):
+            # grpc sends even loopback through http_proxy, where this machine's server is not.
+            options.append(("grpc.enable_http_proxy", 0))
+        return options
