@@ -1,8 +1,9 @@
 """Reads what the database holds of one symbol into the columns the kernel walks.
 
 Which source stands for what: flow is of trades wherever trade files reach; elsewhere the finest candles stand in,
-their volume spread evenly over their range. The path is of mark prices wherever there are mark candles; elsewhere
-last prices stand in, of candles before those of flow. Every step names its sources, so that an answer can.
+their volume spread evenly over their range. The path is of the shortest candles there are; of equally short ones
+mark prices go before last prices, and those before the range of a minute's trades. Every step names its sources, so
+that an answer can.
 """
 
 from __future__ import annotations
@@ -159,33 +160,35 @@ def assemble(
     base_bin : float
         Width of the bins over which a candle's volume is spread.
     """
-    # Who supplies what: a source stands only where no better one does, finer candles before coarser ones.
-    volume = _layer(_merge(covered), klines)
     trades = _trade_candles(flow_end, flow_price, flow_buy, flow_sell)
-    marks = _layer(_NOWHERE, mark)
-    last = _layer(_stretches(marks), klines)
-    traded = _layer(_merge(np.concatenate([_stretches(marks), _stretches(last)])), [trades])
+    volume = _layer(_merge(covered), [(Source.KLINES, candles) for candles in klines])
+    ranges = [
+        *((Source.MARK_PRICE, candles) for candles in mark),
+        *((Source.KLINES, candles) for candles in klines),
+        (Source.TRADES, trades),
+    ]
+    # Short candles first, because they are known first: what stands as of a moment stands for good.
+    path = _layer(_NOWHERE, sorted(ranges, key=lambda of: of[1].period))
 
-    ends = [flow_end, oi_ts, *(candles.end for candles in [*volume, *marks, *last, *traded])]
+    ends = [flow_end, oi_ts, *(candles.end for _, candles in [*volume, *path])]
     step_end = np.unique(np.concatenate(ends))
     steps = len(step_end)
 
-    spread = [_spread(candles, base_bin) for candles in volume]
+    spread = [_spread(candles, base_bin) for _, candles in volume]
     flow_end = np.concatenate([flow_end, *(s[0] for s in spread)])
     # Stable: rows of a step keep their order, so that equal inputs give equal sums to the last bit.
     order = np.argsort(flow_end, kind="stable")
     flow_source = np.zeros(steps, dtype=np.uint8)
     flow_source[np.searchsorted(step_end, trades.end)] = Source.TRADES
-    for candles in volume:
-        flow_source[np.searchsorted(step_end, candles.end)] = Source.KLINES
+    for source, candles in volume:
+        flow_source[np.searchsorted(step_end, candles.end)] = source
 
     low, high, close = (np.full(steps, np.nan) for _ in range(3))
     path_source = np.zeros(steps, dtype=np.uint8)
-    for source, layers in ((Source.MARK_PRICE, marks), (Source.KLINES, last), (Source.TRADES, traded)):
-        for candles in layers:
-            at = np.searchsorted(step_end, candles.end)
-            low[at], high[at], close[at] = candles.low, candles.high, candles.close
-            path_source[at] = source
+    for source, candles in path:
+        at = np.searchsorted(step_end, candles.end)
+        low[at], high[at], close[at] = candles.low, candles.high, candles.close
+        path_source[at] = source
 
     open_interest = np.full(steps, np.nan)
     open_interest[np.searchsorted(step_end, oi_ts)] = oi
@@ -223,12 +226,6 @@ def _merge(stretches: Ints) -> Ints:
     return np.stack([ordered[first, 0], reach[last]], axis=1)
 
 
-def _stretches(layers: list[Candles]) -> Ints:
-    """Return the time that candles cover, merged."""
-    spans = [np.stack([candles.end - candles.period, candles.end], axis=1) for candles in layers]
-    return _merge(np.concatenate([_NOWHERE, *spans]))
-
-
 def _overlaps(stretches: Ints, start: Ints, end: Ints) -> NDArray[np.bool_]:
     """Tell which of [start, end) overlap any of the merged stretches."""
     if not len(stretches):
@@ -238,14 +235,15 @@ def _overlaps(stretches: Ints, start: Ints, end: Ints) -> NDArray[np.bool_]:
     return np.asarray((candidate >= 0) & (stretches[np.maximum(candidate, 0), 1] > start))
 
 
-def _layer(taken: Ints, candidates: list[Candles]) -> list[Candles]:
+def _layer(taken: Ints, candidates: list[tuple[Source, Candles]]) -> list[tuple[Source, Candles]]:
     """Return, candidate by candidate, what lies outside ``taken`` and outside the candidates before it."""
     out = []
-    for candles in candidates:
-        free = candles.where(~_overlaps(taken, candles.end - candles.period, candles.end))
-        if len(free.end):
-            out.append(free)
-            taken = _merge(np.concatenate([taken, _stretches([free])]))
+    for source, candles in candidates:
+        start = candles.end - candles.period
+        free = ~_overlaps(taken, start, candles.end)
+        if free.any():
+            out.append((source, candles.where(free)))
+            taken = _merge(np.concatenate([taken, np.stack([start[free], candles.end[free]], axis=1)]))
     return out
 
 

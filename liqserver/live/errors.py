@@ -1,0 +1,62 @@
+"""What can be wrong with a question; ``rpc.errors`` maps each to a status.
+
+AskError
+├── UnknownName      no such symbol, venue or model
+├── InvalidField     a field of the question is not allowed
+├── OutsideCoverage  a moment for which there is no data
+└── MissingInput     the model cannot do without something that is not there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AskError(Exception):
+    """Root of all of them; ``reason`` is a stable word for programs, the message is for people."""
+
+    reason = "ASK"
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = metadata
+
+
+class UnknownName(AskError):
+    """A symbol, venue or model that is not known; names the known ones."""
+
+    def __init__(self, what: str, was: str, known: Iterable[str]) -> None:
+        names = list(known)
+        shown = ", ".join(names) if names else "none yet: ingest data first"
+        super().__init__(f"{what} {was!r} is not known; known: {shown}", what=what, was=was, known=",".join(names))
+        self.reason = f"{what.upper()}_UNKNOWN"
+
+
+class InvalidField(AskError):
+    """A field of the question, what it was, what is allowed."""
+
+    reason = "FIELD_INVALID"
+
+    def __init__(self, field: str, was: object, allowed: str) -> None:
+        super().__init__(f"{field} was {was}, {allowed}", field=field, was=str(was))
+        self.field = field
+        self.description = f"was {was}, {allowed}"
+
+
+class OutsideCoverage(AskError):
+    """A moment outside of the data; names the covered range."""
+
+    reason = "OUTSIDE_COVERAGE"
+
+    def __init__(self, field: str, was: int, start: int, end: int, shown: str) -> None:
+        super().__init__(f"{field} was {was}, {shown}", field=field, was=str(was), start=str(start), end=str(end))
+
+
+class MissingInput(AskError):
+    """An input that the model cannot do without."""
+
+    reason = "INPUT_MISSING"
+
+    def __init__(self, what: str, message: str) -> None:
+        super().__init__(message, what=what)

@@ -1,0 +1,293 @@
+"""The position book: who opened where, at which leverage, and is still there.
+
+Every step the path liquidates, traded volume and the change of open interest open and close (the identity of
+``liqserver.kernel.advance``), high leverage turns over faster than low. Nothing is calibrated here: the defaults
+are a prior, the same for every market.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from liqserver.kernel import BookParameters, History, PositionBook, advance, start_book
+from liqserver.margin import BracketTable, Side, liquidation_ratio, simplified_ratio
+from liqserver.models.market import Market, ModelLevels
+from liqserver.models.parameters import MarginFormula, ParameterError, Parameters, ParameterSpec, Tier, number
+
+ID = "position_book"
+
+DESCRIPTION = (
+    "Open contracts by side, leverage tier and liquidation price. Per step: the mark price's path liquidates what it "
+    "touches; volume and the change of open interest open positions on both sides at the prices that traded, placed "
+    "at their liquidation price; the rest closes, fast at high leverage, slowly at low. Longs equal shorts equal "
+    "open interest at every row of it."
+)
+SOURCE = "Accounting identity of futures trading; liquidation prices by the exchange's published formula."
+LIMITS = (
+    "Uncalibrated: tier weights, kappa and hazards are one prior for all markets. Which trader opened is not public, "
+    "so an interval's openings are split by rule. Margin added or withdrawn later moves real levels and not these. "
+    "Entries before the first data have no level until they have turned over (unknown_entry_share)."
+)
+
+# Flow into a tier in inverse proportion to its leverage, and as much again without a level: well over half of what
+# opens sits far from price. Exponent 0.7: a 100x position is held a tenth as long as a 4x one.
+_LEVERAGES = (125.0, 100.0, 75.0, 50.0, 33.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0)
+DEFAULTS = Parameters(
+    kappa=0.3,
+    taker_tilt=0.0,
+    tiers=tuple(Tier(leverage, round(1 / leverage, 4)) for leverage in _LEVERAGES),
+    no_level_weight=round(sum(1 / leverage for leverage in _LEVERAGES), 2),
+    no_level_hazard=1.0,
+    hazard_exponent=0.7,
+    margin_formula=MarginFormula.EXACT,
+    funding_erosion=0.0,
+    position_notional=10_000.0,
+)
+
+
+def _tiers_allowed(value: object) -> bool:
+    if not isinstance(value, tuple) or not 1 <= len(value) <= 64:
+        return False
+    leverages = [tier.leverage for tier in value]
+    return (
+        all(math.isfinite(tier.leverage) and 1 < tier.leverage <= 500 for tier in value)
+        and all(math.isfinite(tier.weight) and tier.weight >= 0 for tier in value)
+        and all(tier.hazard is None or (math.isfinite(tier.hazard) and 0 < tier.hazard <= 1e6) for tier in value)
+        and len(set(leverages)) == len(leverages)
+        and sum(tier.weight for tier in value) > 0
+    )
+
+
+PARAMETERS = (
+    ParameterSpec(
+        "kappa",
+        "Share of traded volume that opens or closes directional positions; the rest is market making and round trips.",
+        *number(0, 1, open_low=True),
+    ),
+    ParameterSpec("taker_tilt", "Tilt of openings towards the aggressor's side; 0 treats both alike.", *number(-1, 1)),
+    ParameterSpec(
+        "tiers",
+        "Leverage tiers: leverage, weight in the flow, hazard of closing.",
+        "must be 1 to 64 tiers of different leverage in (1, 500], weights >= 0 that do not all vanish, hazards > 0",
+        _tiers_allowed,
+    ),
+    ParameterSpec("no_level_weight", "Weight of positions without a level of interest.", *number(0, 1e6)),
+    ParameterSpec("no_level_hazard", "Hazard of closing of those.", *number(0, 1e6, open_low=True)),
+    ParameterSpec("hazard_exponent", "e of hazard = leverage^e for tiers that name none.", *number(0, 3)),
+    ParameterSpec(
+        "margin_formula",
+        "Exact margin with brackets, or the simplified formula of LiquidationHeatmap.",
+        "must be exact or simplified",
+        lambda value: isinstance(value, MarginFormula),
+    ),
+    ParameterSpec("funding_erosion", "Share of funding paid from the margin of positions.", *number(0, 1)),
+    ParameterSpec(
+        "position_notional", "Notional of a typical position; decides its bracket.", *number(0, 1e9, open_low=True)
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Book parameters and the time from which they hold (brackets change).
+
+    Attributes
+    ----------
+    start : int
+        UNIX nanoseconds; positions opened from then on are placed by ``parameters``.
+    table_id : str
+        Bracket table; empty for the simplified formula.
+    parameters : BookParameters
+        For the kernel.
+    """
+
+    start: int
+    table_id: str
+    parameters: BookParameters
+
+
+def epochs(parameters: Parameters, tables: tuple[BracketTable, ...]) -> tuple[Epoch, ...]:
+    """Return the kernel's parameters for each bracket table in turn.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        In force, complete.
+    tables : tuple of BracketTable
+        By date of effect; may be empty with the simplified formula. The first also serves entries before its date.
+
+    Raises
+    ------
+    ValueError
+        If the exact formula is asked for and there is no table.
+    ParameterError
+        If a tier's leverage leaves no room between entry and liquidation.
+    """
+    if parameters.margin_formula is MarginFormula.SIMPLIFIED:
+        return (Epoch(_BEGINNING, "", _book_parameters(parameters, None)),)
+    if not tables:
+        raise ValueError("the exact margin formula needs a bracket table")
+    starts = [_BEGINNING, *(table.effective_from for table in tables[1:])]
+    return tuple(
+        Epoch(start, table.table_id, _book_parameters(parameters, table))
+        for start, table in zip(starts, tables, strict=True)
+    )
+
+
+_BEGINNING = -(2**63)
+
+
+def _book_parameters(parameters: Parameters, table: BracketTable | None) -> BookParameters:
+    tiers = parameters.tiers
+    assert tiers is not None  # noqa: S101 - parameters in force are complete
+    leverage = np.array([tier.leverage for tier in tiers])
+    if table is None:
+        ratio = np.stack([simplified_ratio(side, leverage) for side in (Side.LONG, Side.SHORT)])
+        mmr = np.zeros(len(leverage))  # the simplified formula moves a level by what margin it gains, undivided
+    else:
+        # Nobody can hold more at a leverage than the brackets allow; a tier above all of them is margin that shrank.
+        most = np.maximum(table.max_notional(leverage), table.notional_cap[0])
+        notional = np.minimum(float(parameters.position_notional or 0.0), most)
+        ratio = np.stack([liquidation_ratio(side, leverage, notional, table) for side in (Side.LONG, Side.SHORT)])
+        mmr = table.mmr[table.index(notional)]
+    dead = (ratio[0] >= 1) | (ratio[1] <= 1)
+    if dead.any():
+        where = f"by {table.table_id}" if table is not None else "by the simplified formula"
+        raise ParameterError("tiers", f"{leverage[dead][0]:g}x", f"but {where} that is liquidated at its entry")
+    weight = np.array([*(tier.weight for tier in tiers), parameters.no_level_weight], dtype=np.float64)
+    return BookParameters(
+        ratio=ratio,
+        mmr=np.asarray(mmr, dtype=np.float64),
+        weight=weight / weight.sum(),
+        hazard=np.array([*(tier.hazard for tier in tiers), parameters.no_level_hazard], dtype=np.float64),
+        kappa=float(parameters.kappa or 0.0),
+        taker_tilt=float(parameters.taker_tilt or 0.0),
+        funding_erosion=float(parameters.funding_erosion or 0.0),
+    )
+
+
+def begin(history: History, steps: tuple[Epoch, ...], width: float) -> tuple[PositionBook, int]:
+    """Return the book at the first open interest of ``history`` and the index of the next step.
+
+    Raises
+    ------
+    ValueError
+        If the history has no open interest.
+    """
+    first = history.first_open_interest()
+    if first is None:
+        raise ValueError("the position book needs open interest")
+    ts = int(history.step_end[first])
+    return start_book(float(history.open_interest[first]), _in_force(steps, ts).parameters, width, ts), first + 1
+
+
+def drive(
+    book: PositionBook, history: History, steps: tuple[Epoch, ...], start: int, stop: int, *, audit: bool = False
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Advance ``book`` in place through steps ``start:stop`` of ``history``, changing brackets when they changed.
+
+    Parameters change at the first open interest from their date on, so that no interval is cut in two.
+
+    Returns
+    -------
+    float64, shape (stop - start, 8)
+        Columns of ``kernel.AUDIT_COLUMNS``; no rows without ``audit``.
+    """
+    cuts = [start]
+    for epoch in steps[1:]:
+        begins = int(np.searchsorted(history.step_end, epoch.start, side="left"))
+        ends = np.flatnonzero(~np.isnan(history.open_interest[begins:stop])) if begins < stop else np.empty(0)
+        if begins > start and len(ends):
+            cuts.append(begins + int(ends[0]) + 1)
+    cuts.append(stop)
+    rows = []
+    for first, last in pairwise(cuts):
+        if last > first:
+            in_force = _in_force(steps, int(history.step_end[first])).parameters
+            rows.append(advance(book, in_force, history.slice(first, last), audit=audit))
+    return np.concatenate(rows) if rows else np.empty((0, 8))
+
+
+def _in_force(steps: tuple[Epoch, ...], ts: int) -> Epoch:
+    return [epoch for epoch in steps if epoch.start <= ts][-1]
+
+
+class BookTimeline:
+    """The position book of one market at any moment; see ``liqserver.models.market.Timeline``.
+
+    Keeps books along the way, so that a past moment costs a short replay. Not safe for concurrent use.
+    """
+
+    def __init__(self, market: Market, parameters: Parameters) -> None:
+        self._market = market
+        self._epochs = epochs(parameters, market.brackets)
+        self._leverage = np.array([tier.leverage for tier in parameters.tiers or ()])
+        book, step = begin(market.history, self._epochs, market.base_bin)
+        # Books after so many steps, ascending; each stands at a step with open interest.
+        self._kept = {step: book}
+        self._spacing = max(_DAY_STEPS, len(market.history) // _KEPT_BOOKS)
+
+    def at(self, ts: int) -> ModelLevels:
+        """Return the levels as of ``ts`` (UNIX nanoseconds).
+
+        Raises
+        ------
+        ValueError
+            If ``ts`` lies before the first open interest.
+        """
+        history = self._market.history
+        stop = history.steps_until(ts)
+        newest = history.last_open_interest(stop)
+        if newest is None:
+            raise ValueError(f"{ts} lies before the first open interest")
+        book = self._book_after(newest + 1).copy()
+        open_interest = float(history.open_interest[newest])
+        # The interval since the newest open interest is still open: shown on this copy.
+        drive(book, history, self._epochs, newest + 1, stop)
+        return ModelLevels(
+            width=book.width,
+            first_bin=book.first_bin,
+            leverage=self._leverage,
+            qty=book.levels(),
+            open_interest=open_interest,
+            no_level=book.no_level(),
+            unknown_entry=book.unknown_entry(),
+            bracket_table=_in_force(self._epochs, ts).table_id,
+        )
+
+    def _book_after(self, step: int) -> PositionBook:
+        """Return the kept book after ``step`` steps, which end with open interest; make it if need be."""
+        at = max(kept for kept in self._kept if kept <= step)
+        if at == step:
+            return self._kept[at]
+        history = self._market.history
+        book = self._kept[at].copy()
+        known = np.flatnonzero(~np.isnan(history.open_interest[:step])) + 1
+        while at < step:
+            ahead = known[(known > at) & (known <= at + self._spacing)]
+            last = int(ahead[-1]) if len(ahead) else int(known[known > at][0])
+            drive(book, history, self._epochs, at, last)
+            at = last
+            if at < step:
+                self._kept[at] = book.copy()
+        self._kept[step] = book
+        self._forget(step)
+        return book
+
+    def _forget(self, step: int) -> None:
+        """Let go of books closer together than the spacing, but not of the first, the newest and ``step``."""
+        keep, last = {}, -self._spacing
+        newest = max(self._kept)
+        for at in sorted(self._kept):
+            if at - last >= self._spacing or at in (step, newest):
+                keep[at] = self._kept[at]
+                last = at
+        self._kept = keep
+
+
+_DAY_STEPS = 24 * 60
+_KEPT_BOOKS = 64
