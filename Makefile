@@ -33,18 +33,50 @@ proto: ## regenerate the gRPC code below liqserver/v1 (PROTO_OUT=DIR for elsewhe
 	fi
 	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@mkdir -p build
 	@touch $@
 
 .PHONY: env
 env: .venv/installed ## create the environment in .venv from hashed requirements
 
 .PHONY: lint
-lint: env ## ruff, mypy, import directions, buf
+lint: env ## ruff, mypy (strict), import directions, buf
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	@mkdir -p build
+	.venv/bin/lint-imports --no-cache >build/import-linter.txt || (cat build/import-linter.txt; exit 1)
 	.venv/bin/buf lint proto
+	.venv/bin/buf format --diff --exit-code proto
+	.venv/bin/buf breaking proto --against '.git#ref=HEAD,subdir=proto'
+
+.PHONY: format
+format: env ## let ruff and buf format the sources
+	.venv/bin/ruff check --fix --exit-zero .
+	.venv/bin/ruff format .
+	.venv/bin/buf format --write proto
 
 .PHONY: test
-test: lint ## lint, then all tests
-	$(PY) -m pytest
+test: lint ## lint, then all tests (ARGS="-k name" to choose)
+	$(PY) -m pytest $(ARGS)
+
+.PHONY: demo
+demo: env ## the whole path once, ends by itself (DATA=dir for archive files of your own)
+	.venv/bin/liqserver demo $(if $(DATA),--data $(DATA))
+
+.PHONY: serve
+serve: env ## serve the default database (DB=file for another)
+	.venv/bin/liqserver serve $(if $(DB),--db $(DB))
+
+.PHONY: bench
+bench: env ## run benchmarks, write build/bench.json (BENCH="kernel levels" to choose)
+	$(PY) -m benchmarks $(BENCH)
+
+.PHONY: requirements
+requirements: env ## pin the newest versions the bounds allow, with hashes
+	.venv/bin/pip-compile --quiet --upgrade --all-extras --generate-hashes --strip-extras --allow-unsafe --no-header \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --output-file requirements.txt pyproject.toml
+
+.PHONY: clean
+clean: ## remove what was built, but for the environment
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
