@@ -11,7 +11,7 @@ SERVICES := $(shell grep -lE '^service ' $(PROTOS))
 
 .PHONY: help
 help: ## show this help
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: proto
 proto: ## regenerate the gRPC code below liqserver/v1 (PROTO_OUT=DIR for elsewhere)
@@ -71,6 +71,11 @@ serve: env ## serve the default database (DB=file for another)
 .PHONY: bench
 bench: env ## run benchmarks, write build/bench.json (BENCH="kernel levels" to choose)
 	$(PY) -m benchmarks $(BENCH)
+
+.PHONY: screenshots
+screenshots: demo ## draw docs/levels.png from the demo's chart (needs chromium)
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,660 --virtual-time-budget=8000 \
+		--user-data-dir=build/chromium --screenshot=docs/levels.png "file://$(CURDIR)/build/demo/levels.html"
 
 .PHONY: requirements
 requirements: env ## pin the newest versions the bounds allow, with hashes

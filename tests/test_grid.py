@@ -31,9 +31,7 @@ def test_nice_floor_impossible_value_raises_and_says_what_it_was(value: float) -
         (1e-5, 1e-8, 1e-8),
     ],
 )
-def test_base_bin_symbols_of_every_scale_is_near_a_basis_point(
-    price: float, tick: float, expected: float
-) -> None:
+def test_base_bin_symbols_of_every_scale_is_near_a_basis_point(price: float, tick: float, expected: float) -> None:
     assert grid.base_bin(price, tick) == expected
 
 

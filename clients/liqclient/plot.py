@@ -83,7 +83,8 @@ def levels_figure(levels: Levels) -> go.Figure:
             "side": "right",
             "rangemode": "tozero",
         },
-        legend={"orientation": "h", "y": -0.15},
+        legend={"x": 1.08, "y": 1.0},
+        height=640,
     )
     return figure
 

@@ -1,1 +1,65 @@
-"""The command line."""
+"""The command line: one file per group of commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import liqclient
+from liqserver import __version__
+from liqserver.cli import brackets as brackets_commands
+from liqserver.cli import demo, ingest, query, serve, simulate
+from liqserver.cli.output import errors_console
+
+app = typer.Typer(
+    name="liqserver",
+    help="At which prices will how much leveraged long and short interest be liquidated?\n\n"
+    "Get data in with `ingest` (or make some with `simulate`), then ask `levels`. `serve` answers others over gRPC.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"liqserver {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(rich_help_panel="Data")(ingest.ingest)
+app.command(rich_help_panel="Data")(simulate.simulate)
+app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
+app.command(rich_help_panel="Start here")(demo.demo)
+app.command(rich_help_panel="Server")(serve.serve)
+app.command(rich_help_panel="Ask")(query.levels)
+app.command(rich_help_panel="Ask")(query.coverage)
+app.command(rich_help_panel="Ask")(query.symbols)
+app.command(rich_help_panel="Ask")(query.models)
+
+
+def main() -> None:
+    """Run the command line; what a user can do something about ends in one line, not in a traceback."""
+    from liqserver.margin import BracketError
+    from liqserver.rpc.server import BindError
+    from liqserver.store.database import StoreError
+
+    try:
+        app()
+    except (liqclient.LiqClientError, StoreError, BindError, BracketError) as error:
+        errors_console.print(f"[red]error:[/red] {error}", markup=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)

@@ -11,6 +11,96 @@ from numpy.typing import NDArray
 from liqserver.kernel import History
 from liqserver.margin import BracketTable
 
+CANDLE_PERIOD = 300_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """Five-minute candles of the last price in time order, C of them; gaps are possible.
+
+    Attributes
+    ----------
+    end : int64, shape (C,)
+        UNIX nanoseconds, exclusive; the candle is known from then on.
+    open, high, low, close : float64, shape (C,)
+        Quote units.
+    quote_volume : float64, shape (C,)
+        Traded notional, quote units.
+    """
+
+    end: NDArray[np.int64]
+    open: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    quote_volume: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """Single trades of at least the store's large-trade threshold, in time order, K of them.
+
+    Attributes
+    ----------
+    known_at : int64, shape (K,)
+        UNIX nanoseconds from which the trade was known (the end of its minute), ascending.
+    price, qty : float64, shape (K,)
+        Quote and base units.
+    taker_buy : bool, shape (K,)
+        Whether the taker bought.
+    """
+
+    known_at: NDArray[np.int64]
+    price: NDArray[np.float64]
+    qty: NDArray[np.float64]
+    taker_buy: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SizedFlow:
+    """Trades by minute, price bin, size class and taker, in time order, R rows.
+
+    Attributes
+    ----------
+    known_at : int64, shape (R,)
+        UNIX nanoseconds, end of the minute, ascending.
+    price : float64, shape (R,)
+        Mean price of the row's trades, quote units.
+    qty : float64, shape (R,)
+        Base units.
+    count : int64, shape (R,)
+        Number of trades.
+    size_class : uint8, shape (R,)
+        Index into ``SIZE_CLASSES``.
+    taker_buy : bool, shape (R,)
+        Whether the takers bought.
+    """
+
+    known_at: NDArray[np.int64]
+    price: NDArray[np.float64]
+    qty: NDArray[np.float64]
+    count: NDArray[np.int64]
+    size_class: NDArray[np.uint8]
+    taker_buy: NDArray[np.bool_]
+
+
+# Lower bounds of the size classes by notional of a trade, quote units; from LARGE_TRADE on trades are kept singly.
+SIZE_CLASSES = (0.0, 1_000.0, 10_000.0, 100_000.0, 1_000_000.0)
+LARGE_TRADE = 100_000.0
+
+
+class Details(Protocol):
+    """What only some models need of a market, read when it is asked for first."""
+
+    def candles(self) -> Candles:
+        """Return the five-minute candles."""
+
+    def large_trades(self) -> Trades:
+        """Return the single trades."""
+
+    def sized_flow(self) -> SizedFlow:
+        """Return the flow by size class."""
+
 
 @dataclass(frozen=True, slots=True)
 class Market:
@@ -28,6 +118,8 @@ class Market:
         Steps in time order.
     brackets : tuple of BracketTable
         By date of effect; empty when none is known.
+    details : Details
+        What only some models need.
     """
 
     venue: str
@@ -37,6 +129,7 @@ class Market:
     base_bin: float
     history: History
     brackets: tuple[BracketTable, ...]
+    details: Details
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +147,7 @@ class ModelLevels:
     qty : float64, shape (2, T, n)
         Longs, then shorts, by tier and bin.
     open_interest : float
-        Contracts the levels were scaled to, newest row.
+        Contracts, newest row known; NaN when none is and the model can do without.
     no_level, unknown_entry : float64, shape (2,)
         Contracts without a level because of their kind, and because their entry lies before the first data.
     bracket_table : str

@@ -36,6 +36,15 @@ CREATE TABLE ledger (
     ingested_at  BIGINT  NOT NULL
 );
 
+-- Trade ids that a file brought in, as ranges without gaps: what overlapping files (a month and its days) must not
+-- bring in again, and what is missing.
+CREATE TABLE trade_ranges (
+    symbol_id INTEGER NOT NULL,
+    file_id   INTEGER NOT NULL,
+    first_id  BIGINT  NOT NULL,
+    last_id   BIGINT  NOT NULL           -- inclusive
+);
+
 -- Trades reduced to minute x price bin x size class. ts_event is the end of the minute; `bin` is
 -- floor(price / base_bin). Size classes by notional of the trade: 0 <1k, 1 <10k, 2 <100k, 3 <1M, 4 above.
 CREATE TABLE flow (

@@ -53,16 +53,17 @@ def server() -> Iterator[standin.Standin]:
         yield serving
 
 
-@pytest.fixture
-def served(server: standin.Standin) -> Served:
-    return Served(
-        target=server.target,
-        venue=standin.VENUE,
-        symbol=standin.SYMBOL,
-        model=standin.MODEL,
-        start=standin.START,
-        end=standin.END,
-    )
+@pytest.fixture(params=["stand-in", "real"])
+def served(request: pytest.FixtureRequest) -> Served:
+    """The stand-in, and the real server on a simulated market."""
+    if request.param == "stand-in":
+        target = request.getfixturevalue("server").target
+        return Served(target, standin.VENUE, standin.SYMBOL, standin.MODEL, standin.START, standin.END)
+    target = request.getfixturevalue("market_server")
+    with liqclient.Client(target) as client:
+        where = client.levels("BTCUSDT").provenance
+    assert where.history_start is not None
+    return Served(target, "BINANCE", "BTCUSDT", "position_book", where.history_start, where.as_of)
 
 
 @pytest.fixture

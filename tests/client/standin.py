@@ -262,12 +262,16 @@ def _sums(pairs: Any) -> tuple[float, float]:
 def _check_known(context: grpc.ServicerContext, name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         what = name.rpartition(".")[2]
+        names = ",".join(f"{VENUE}:{one}" if what == "symbol" else one for one in known)
         _abort(
             context,
             status(
                 grpc.StatusCode.NOT_FOUND,
                 f"unknown {what} {value!r}",
-                error_info(f"{what.upper()}_UNKNOWN", known=",".join(known)),
+                error_info(
+                    f"{what.upper()}_UNKNOWN",
+                    known=names,
+                ),
             ),
         )
 

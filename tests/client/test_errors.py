@@ -207,5 +207,5 @@ def test_exceptions_go_through_pickle(ask: Ask, server: Standin) -> None:
     error = failing(ask, server, "levels", "NOSUCHUSDT")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is liqclient.NotFound
-    assert again.known == ["BTCUSDT"]
+    assert again.known == ["BINANCE:BTCUSDT"]
     assert (again.code, again.reason, str(again)) == (error.code, error.reason, str(error))

@@ -113,7 +113,7 @@ def test_levels_any_answer_goes_through_json(ask: Ask, served: Served) -> None:
 def test_levels_unknown_symbol_raises_not_found_and_lists_the_known(ask: Ask, served: Served) -> None:
     with pytest.raises(liqclient.NotFound) as caught:
         ask(served.target, "levels", "NOSUCHUSDT")
-    assert served.symbol in caught.value.known
+    assert f"{served.venue}:{served.symbol}" in caught.value.known
     assert caught.value.reason == "SYMBOL_UNKNOWN"
     assert "NOSUCHUSDT" in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_coverage_every_symbol_lists_its_kinds(ask: Ask, served: Served) -> None
 def test_coverage_unknown_symbol_raises_not_found(ask: Ask, served: Served) -> None:
     with pytest.raises(liqclient.NotFound) as caught:
         ask(served.target, "coverage", "NOSUCHUSDT")
-    assert served.symbol in caught.value.known
+    assert f"{served.venue}:{served.symbol}" in caught.value.known
 
 
 def test_symbols_served_symbol_is_listed_with_its_price(ask: Ask, served: Served) -> None:

@@ -16,6 +16,7 @@ from liqserver.margin.brackets import midnight
 from liqserver.models.market import Market
 from liqserver.models.parameters import MarginFormula, Parameters, Tier
 from tests.kernel.markets import MINUTE, history
+from tests.models.markets import GivenDetails
 
 START = midnight("2025-09-01")
 BRACKETS = tuple(table for table in builtin_tables() if table.symbol == "BTCUSDT")
@@ -55,7 +56,7 @@ def replace_sources(of: History) -> History:
 
 
 def market(symbol: str = "BTCUSDT", venue: str = "BINANCE", of: History | None = None) -> Market:
-    return Market(venue, symbol, 0.1, "built in", 10.0, steps() if of is None else of, BRACKETS)
+    return Market(venue, symbol, 0.1, "built in", 10.0, steps() if of is None else of, BRACKETS, GivenDetails())
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from liqserver.models import position_book
 from liqserver.models.market import Market
 from liqserver.models.parameters import MarginFormula, ParameterError, Parameters, Tier, resolve, with_hazards
 from tests.kernel.markets import MINUTE, histories, history
+from tests.models.markets import GivenDetails
 
 BTC = tuple(table for table in builtin_tables() if table.symbol == "BTCUSDT")
 
@@ -23,7 +24,7 @@ def in_force(given_parameters: Parameters = Parameters()) -> Parameters:  # noqa
 
 
 def market(of: History, tables: tuple[BracketTable, ...] = BTC) -> Market:
-    return Market("BINANCE", "BTCUSDT", 0.1, "built in", 10.0, of, tables)
+    return Market("BINANCE", "BTCUSDT", 0.1, "built in", 10.0, of, tables, GivenDetails())
 
 
 def test_at_single_opening_levels_are_the_exact_liquidation_prices_of_each_tier() -> None:
@@ -48,7 +49,7 @@ def test_at_simplified_formula_places_levels_where_the_published_table_of_the_or
         )
     )
     of = history([{"oi": 100.0}, {"oi": 110.0, "flow": [(90_000.0, 30.0, 30.0)]}])
-    fine = Market("BINANCE", "BTCUSDT", 0.1, "built in", 1.0, of, ())
+    fine = Market("BINANCE", "BTCUSDT", 0.1, "built in", 1.0, of, (), GivenDetails())
     levels = position_book.BookTimeline(fine, parameters).at(2 * MINUTE)
     at = [[int(np.flatnonzero(tier)[0]) + levels.first_bin for tier in side] for side in levels.qty]
     assert at == [[72_072, 81_036, 86_436, 88_218, 89_122], [107_928, 98_964, 93_564, 91_782, 90_877]]

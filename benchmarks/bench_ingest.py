@@ -1,0 +1,125 @@
+"""Ingest of aggTrades against DuckDB's own typed scan-and-aggregate of the same files.
+
+The floor reads the same CSV with the same explicit types and groups by minute, price bin and taker: what a database
+does at least to reduce trades. Ingest hashes the file, checks every row and the ids, keeps size classes and large
+trades, writes everything to disk and commits.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from liqserver.store.archive import ArchiveFile, Csv, parse_file, unpack
+from liqserver.store.database import Database
+from liqserver.store.ingest import Status, ingest
+
+ROWS_PER_FILE = 2_500_000
+FILES = 2
+REPEATS = 5
+GOAL = 0.8
+_FIRST_DAY = np.datetime64("2025-12-01", "D")
+
+
+def write_trades(path: Path, rows: int, *, day: np.datetime64, first_id: int, seed: int) -> None:
+    """Write a day of aggTrades as the archive has them: a random walk of price, sizes spread over five decades."""
+    rng = np.random.default_rng(seed)
+    midnight = int(day.astype("datetime64[ms]").astype(np.int64))
+    fills = rng.integers(1, 4, rows)
+    last = 7_000_000_000 + np.cumsum(fills)
+    columns = {
+        "agg_trade_id": np.arange(first_id, first_id + rows),
+        "price": np.round(90_000 + np.cumsum(rng.normal(0, 0.25, rows)), 1),
+        "quantity": np.maximum(np.round(rng.lognormal(-4, 2, rows), 3), 0.001),
+        "first_trade_id": last - fills + 1,
+        "last_trade_id": last,
+        "transact_time": midnight + np.sort(rng.integers(0, 86_400_000, rows)),
+        "is_buyer_maker": rng.random(rows) < 0.5,
+    }
+    with duckdb.connect() as con:
+        con.register("trades", columns)
+        con.execute(f"COPY trades TO '{path}' (HEADER true)")
+
+
+def run(rows_per_file: int = ROWS_PER_FILE, files: int = FILES, repeats: int = REPEATS) -> list[dict[str, Any]]:
+    """Measure, alternating; one row for ingest as a whole."""
+    with tempfile.TemporaryDirectory(prefix="bench-ingest-") as name:
+        folder = Path(name)
+        archive = folder / "archive"
+        archive.mkdir()
+        for n in range(files):
+            day = _FIRST_DAY + np.timedelta64(n, "D")
+            write_trades(
+                archive / f"BTCUSDT-aggTrades-{day}.csv",
+                rows_per_file,
+                day=day,
+                first_id=2_900_000_000 + n * rows_per_file,
+                seed=n,
+            )
+        csvs = [_csv(path) for path in sorted(archive.iterdir())]
+        floor, ours = [], []
+        for n in range(repeats):
+            floor.append(_seconds(lambda: _scan_and_aggregate(csvs)))
+            ours.append(_seconds(lambda n=n: _ingest(folder / f"{n}.duckdb", archive, files)))
+    rows = rows_per_file * files
+    # Pairs, since whatever else the machine does meets both of a pair alike.
+    ratio = median(f / o for f, o in zip(floor, ours, strict=True))
+    return [
+        {
+            "name": "ingest of aggTrades",
+            "unit": "million rows/s",
+            "value": rows / median(ours) / 1e6,
+            "floor": rows / median(floor) / 1e6,
+            "ratio": ratio,
+            "goal": GOAL,
+            "higher_is_better": True,
+            "n": repeats,
+        }
+    ]
+
+
+def _csv(path: Path) -> Csv:
+    file = parse_file(path)
+    if not isinstance(file, ArchiveFile):
+        raise AssertionError(f"{path} has no name of the archive")
+    return unpack(file, path.parent)
+
+
+def _scan_and_aggregate(csvs: list[Csv]) -> None:
+    with duckdb.connect() as con:
+        for csv in csvs:
+            con.execute(
+                f"""
+                SELECT transact_time // 60000 AS minute, floor(price / 5)::INTEGER AS bin, is_buyer_maker,
+                       sum(quantity), sum(price * quantity), count(*)
+                FROM {csv.sql()} GROUP BY ALL
+                """
+            ).fetchnumpy()
+
+
+def _ingest(path: Path, archive: Path, files: int) -> None:
+    with Database(path) as db:
+        report = ingest(db, [archive])
+    if len(report.of(Status.INGESTED)) != files:
+        raise AssertionError(report)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(
+            f"{row['name']}: {row['value']:.2f} {row['unit']}, floor {row['floor']:.2f}, "
+            f"ratio {row['ratio']:.2f} (goal {row['goal']}), n = {row['n']}"
+        )

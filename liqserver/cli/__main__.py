@@ -1,0 +1,5 @@
+"""``python -m liqserver.cli`` is the command ``liqserver``."""
+
+from liqserver.cli import main
+
+main()

@@ -1,0 +1,169 @@
+"""``liqserver ingest``: archive files into the database, with a progress bar and a summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as ProgressBar
+from rich.table import Table
+
+from liqserver import config
+from liqserver.store.archive import ArchiveError, interval_name, utc
+from liqserver.store.database import Database, StoreError
+from liqserver.store.ingest import FileResult, IngestReport, Progress, Status
+from liqserver.store.ingest import ingest as ingest_files
+
+# Notices of one wording are shown once with the first few files they are of.
+_NAMES_SHOWN = 3
+_PIPE_WIDTH = 160
+
+
+class Format(StrEnum):
+    """How the summary is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Archive files, or folders with everything below them.")],
+    db: Annotated[
+        Path | None, typer.Option(help="Database file; created when missing.", show_default="user data")
+    ] = None,
+    venue: Annotated[str, typer.Option(help="Venue the files are of.")] = config.DEFAULT_VENUE,
+    base_bin: Annotated[
+        float | None,
+        typer.Option(help="Width of the flow bins of new symbols, quote units; about a basis point by default."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put files of a known name and other content in the place of the old.")
+    ] = False,
+    format: Annotated[Format, typer.Option("--format", help="How the summary is printed.")] = Format.TABLE,
+) -> None:
+    """Bring archive files (zip or csv) into the database.
+
+    Trades, candles, mark prices, open interest and funding in the layout of data.binance.vision. Files that are
+    there already are left alone, so it can be repeated; a bad file is rejected whole and the others go in.
+
+    Exit status: 0 all in or already there, 1 some file was rejected, 2 there was nothing to do it with.
+    """
+    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    if not out.is_terminal:
+        # A pipe has no width to fit into.
+        out = Console(highlight=False, width=_PIPE_WIDTH)
+    try:
+        with Database(db or config.default_db()) as database, _progress_bar(err) as bar:
+            task = bar.add_task("ingest", total=None, files=0, done=0)
+
+            def show(progress: Progress) -> None:
+                bar.update(
+                    task,
+                    total=progress.bytes,
+                    completed=progress.bytes_done,
+                    done=progress.files_done,
+                    files=progress.files,
+                )
+
+            report = ingest_files(database, paths, venue=venue, base_bin=base_bin, replace=replace, progress=show)
+    except (ArchiveError, StoreError) as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    if format is Format.JSON:
+        typer.echo(json.dumps(_as_json(report), indent=2))
+    else:
+        _print_summary(out, report)
+    raise typer.Exit(1 if report.of(Status.REJECTED) else 0)
+
+
+def _progress_bar(console: Console) -> ProgressBar:
+    return ProgressBar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]}/{task.fields[files]} files"),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def _print_summary(out: Console, report: IngestReport) -> None:
+    ingested = report.of(Status.INGESTED)
+    if ingested:
+        out.print(_table(ingested))
+    _print_notices(out, ingested)
+    for file in report.of(Status.REJECTED):
+        out.print(f"[red]rejected[/] {escape(str(file.path))}\n  {escape(file.reason)}", soft_wrap=True)
+    unread = Counter(file.reason for file in report.of(Status.NOT_READ))
+    for reason, n in sorted(unread.items()):
+        out.print(f"not read: {escape(reason)} ({_files(n)})", soft_wrap=True)
+    counts = {status: len(report.of(status)) for status in Status if status is not Status.NOT_READ}
+    out.print(", ".join(f"{_files(n)} {status}" for status, n in counts.items() if n))
+
+
+def _table(files: tuple[FileResult, ...]) -> Table:
+    """Return one row for each symbol, kind and period."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    dropped = any(file.dropped_rows for file in files)
+    table.add_column("symbol", no_wrap=True)
+    table.add_column("kind")
+    for name in ("files", "rows", "stored", "dropped") if dropped else ("files", "rows", "stored"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("from", "to"):
+        table.add_column(name, no_wrap=True)
+    groups: dict[tuple[str, str, int], list[FileResult]] = {}
+    for file in files:
+        groups.setdefault((file.symbol, file.kind, file.period), []).append(file)
+    for (symbol, kind, period), group in groups.items():
+        counts = [len(group), sum(f.rows for f in group), sum(f.stored_rows for f in group)]
+        if dropped:
+            counts.append(sum(f.dropped_rows for f in group))
+        table.add_row(
+            symbol,
+            f"{kind} {interval_name(period)}".strip(),
+            *(f"{n:,}" for n in counts),
+            # Days in UTC; the last one is that of the last moment.
+            f"{utc(min(f.ts_start for f in group)):%Y-%m-%d}",
+            f"{utc(max(f.ts_end for f in group) - 1):%Y-%m-%d}",
+        )
+    return table
+
+
+def _print_notices(out: Console, files: tuple[FileResult, ...]) -> None:
+    by_text: dict[str, list[str]] = {}
+    for file in files:
+        for notice in file.notices:
+            by_text.setdefault(notice, []).append(file.path.name)
+    for text, names in by_text.items():
+        shown = ", ".join(names[:_NAMES_SHOWN])
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        out.print(f"[yellow]note[/] {escape(shown)}{more}: {escape(text)}", soft_wrap=True)
+
+
+def _as_json(report: IngestReport) -> dict[str, object]:
+    return {
+        "counts": {str(status): len(report.of(status)) for status in Status},
+        "files": [
+            {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(file).items()}
+            for file in report.files
+        ],
+    }
+
+
+def _files(n: int) -> str:
+    return "1 file" if n == 1 else f"{n:,} files"

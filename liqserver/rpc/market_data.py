@@ -1,0 +1,152 @@
+"""``MarketDataService``: translates and delegates."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import fields
+
+from liqserver.live.errors import UnknownName
+from liqserver.models.parameters import MarginFormula, Parameters
+from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
+from liqserver.store import coverage
+from liqserver.store.archive import Kind
+from liqserver.store.brackets import bracket_history
+from liqserver.store.database import Database
+from liqserver.v1 import common_pb2, market_data_pb2, market_data_pb2_grpc
+
+_DATA_KINDS = {
+    Kind.AGG_TRADES: common_pb2.DATA_KIND_TRADES,
+    Kind.METRICS: common_pb2.DATA_KIND_OPEN_INTEREST,
+    Kind.MARK_PRICE_KLINES: common_pb2.DATA_KIND_MARK_PRICE,
+    Kind.KLINES: common_pb2.DATA_KIND_KLINES,
+    Kind.FUNDING_RATE: common_pb2.DATA_KIND_FUNDING,
+}
+
+
+class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
+    """Tells what the server has.
+
+    Parameters
+    ----------
+    database : Database
+        Open; each call uses a cursor of its own.
+    executor : Executor
+        Where queries run, off the event loop.
+    clock : callable
+        UNIX nanoseconds of now.
+    """
+
+    def __init__(self, database: Database, executor: Executor, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._executor = executor
+        self._clock = clock
+
+    async def GetCoverage(  # noqa: N802
+        self, request: market_data_pb2.GetCoverageRequest, context: object
+    ) -> market_data_pb2.GetCoverageResponse:
+        """Return what data there is of one symbol or all."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._coverage, request)
+
+    async def ListSymbols(  # noqa: N802
+        self, request: market_data_pb2.ListSymbolsRequest, context: object
+    ) -> market_data_pb2.ListSymbolsResponse:
+        """Return the symbols."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._symbols)
+
+    async def ListModels(  # noqa: N802
+        self, request: market_data_pb2.ListModelsRequest, context: object
+    ) -> market_data_pb2.ListModelsResponse:
+        """Return the models, the default first."""
+        models = sorted(MODELS.values(), key=lambda model: model.id != DEFAULT_MODEL)
+        return market_data_pb2.ListModelsResponse(models=[_model(model) for model in models])
+
+    def _coverage(self, request: market_data_pb2.GetCoverageRequest) -> market_data_pb2.GetCoverageResponse:
+        cur = self._database.cursor()
+        known = [(of.venue, of.symbol) for of in coverage.symbols(cur)]
+        wanted = [of for of in known if request.symbol in ("", of[1]) and request.venue in ("", of[0])]
+        if not wanted and (request.symbol or request.venue):
+            asked = ":".join(name for name in (request.venue, request.symbol) if name)
+            raise UnknownName("symbol", asked, (f"{venue}:{symbol}" for venue, symbol in known))
+        return market_data_pb2.GetCoverageResponse(
+            symbols=[
+                market_data_pb2.SymbolCoverage(
+                    venue=venue, symbol=symbol, kinds=map(_kind, coverage.coverage(cur, venue, symbol))
+                )
+                for venue, symbol in wanted
+            ],
+            generated_at=self._clock(),
+        )
+
+    def _symbols(self) -> market_data_pb2.ListSymbolsResponse:
+        cur = self._database.cursor()
+        now = self._clock()
+        answer = market_data_pb2.ListSymbolsResponse(generated_at=now)
+        for of in coverage.symbols(cur):
+            brackets = bracket_history(cur, of.venue, of.symbol)
+            price = of.last_price
+            answer.symbols.add(
+                venue=of.venue,
+                symbol=of.symbol,
+                tick_size=of.tick_size,
+                base_bin=of.base_bin,
+                current_price=price.price if price else 0.0,
+                current_price_ts=price.ts_event if price else 0,
+                current_price_source=_DATA_KINDS[price.kind] if price else common_pb2.DATA_KIND_UNSPECIFIED,
+                bracket_table=brackets.tables[-1].table_id if brackets else "",
+                watermarks=[
+                    common_pb2.Watermark(
+                        kind=_DATA_KINDS[reach.kind],
+                        ts_event=reach.ts_event,
+                        ts_init=reach.ts_init,
+                        staleness=now - reach.ts_event,
+                    )
+                    for reach in of.reach
+                ],
+            )
+        return answer
+
+
+def _kind(of: coverage.KindCoverage) -> market_data_pb2.KindCoverage:
+    return market_data_pb2.KindCoverage(
+        kind=_DATA_KINDS[of.kind],
+        start=of.start,
+        end=of.end,
+        rows=of.rows,
+        stored_rows=of.stored_rows,
+        files=of.files,
+        interval=of.period,
+        missing=of.missing_periods + of.missing_ids,
+        dropped_rows=of.dropped_rows,
+        notices=of.notices,
+    )
+
+
+def _model(of: Model) -> market_data_pb2.ModelInfo:
+    return market_data_pb2.ModelInfo(
+        id=of.id,
+        description=of.description,
+        source=of.source,
+        limits=of.limits,
+        is_default=of.id == DEFAULT_MODEL,
+        parameters=[
+            market_data_pb2.ParameterInfo(
+                name=spec.name,
+                description=spec.description,
+                default_value=_shown_default(of.defaults, spec.name),
+                allowed=spec.allowed,
+            )
+            for spec in of.parameters
+        ],
+        required=[common_pb2.DATA_KIND_OPEN_INTEREST] if of.needs_open_interest else [],
+    )
+
+
+def _shown_default(defaults: Parameters, name: str) -> str:
+    value = {field.name: getattr(defaults, field.name) for field in fields(defaults)}[name]
+    if isinstance(value, MarginFormula):
+        return value.value
+    if isinstance(value, tuple):
+        return " ".join(f"{tier.leverage:g}:{tier.weight:g}" for tier in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

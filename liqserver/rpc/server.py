@@ -1,0 +1,199 @@
+"""Puts the server together, starts it, stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from liqserver.kernel import warm_up
+from liqserver.live.engine import LevelsEngine
+from liqserver.rpc.interceptor import AnswerInterceptor
+from liqserver.rpc.liquidation import LiquidationServicer
+from liqserver.rpc.market_data import MarketDataServicer
+from liqserver.store.database import Database
+from liqserver.store.markets import StoreMarkets
+from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2, market_data_pb2_grpc
+
+MAX_MESSAGE_BYTES = 64 << 20
+_SERVICES = (
+    liquidation_pb2.DESCRIPTOR.services_by_name["LiquidationService"].full_name,
+    market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name,
+)
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    # A second server on the same port is a mistake, not a way to share load.
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+
+
+class BindError(Exception):
+    """The address cannot be listened on; the message says why."""
+
+
+class Server:
+    """One gRPC server on one database.
+
+    Parameters
+    ----------
+    database : Database
+        Open; stays open when the server stops.
+    host, port : str, int
+        Where to listen; port 0 for a free one.
+    allow_remote : bool
+        Whether an address other than loopback may be listened on, unencrypted.
+    clock : callable
+        UNIX nanoseconds of now.
+
+    Raises
+    ------
+    BindError
+        If ``host`` is not loopback and ``allow_remote`` is not set.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        host: str,
+        port: int,
+        *,
+        allow_remote: bool = False,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if not allow_remote and not _is_loopback(host):
+            raise BindError(
+                f"{host} can be reached from other machines and the connection is not encrypted: "
+                "listen on 127.0.0.1, or say --allow-remote if the network is trusted"
+            )
+        self._database = database
+        self._clock = clock
+        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._host = host
+        self.port = port
+
+    @property
+    def target(self) -> str:
+        """Address that a client on this machine uses."""
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, warm up, then report SERVING; raises BindError if the port cannot be had."""
+        self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="liqserver")
+        server = grpc.aio.server(interceptors=[AnswerInterceptor()], options=_OPTIONS)
+        engine = LevelsEngine(StoreMarkets(self._database))
+        liquidation_pb2_grpc.add_LiquidationServiceServicer_to_server(
+            LiquidationServicer(engine, self._executor, self._clock), server
+        )
+        market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(
+            MarketDataServicer(self._database, self._executor, self._clock), server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        try:
+            self.port = server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            self._executor.shutdown()
+            raise BindError(f"cannot listen on {self._address}: is another server running there?") from error
+        await server.start()
+        self._server = server
+        await asyncio.get_running_loop().run_in_executor(self._executor, warm_up)
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Report NOT_SERVING, let calls under way finish for at most ``grace`` seconds, then end."""
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.stop(grace)
+        self._executor.shutdown()
+
+    async def _set_health(self, status: int) -> None:
+        for service in ("", *_SERVICES):
+            await self._health.set(service, status)
+
+
+async def serve_until_signalled(server: Server, started: Callable[[Server], None]) -> None:
+    """Run ``server`` until SIGINT or SIGTERM; call ``started`` when it is ready."""
+    done = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signum, done.set)
+    await server.start()
+    started(server)
+    await done.wait()
+    await server.stop()
+
+
+class EmbeddedServer:
+    """A server in a thread of this process, on a free loopback port, for as long as the ``with`` block runs.
+
+    Parameters
+    ----------
+    path : Path
+        Database, opened for reading only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._target = ""
+
+    def __enter__(self) -> Self:
+        """Start it and wait until it is ready; raises what its start raises."""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="embedded liqserver")
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it and wait until it has ended."""
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join()
+
+    @property
+    def target(self) -> str:
+        """Address of the server."""
+        return self._target
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._done = asyncio.Event()
+        try:
+            with Database(self._path, read_only=True) as database:
+                server = Server(database, "127.0.0.1", 0)
+                await server.start()
+                self._target = server.target
+                self._ready.set()
+                await self._done.wait()
+                await server.stop(grace=1.0)
+        except BaseException as error:  # handed to the thread that waits for the start
+            self._failure = error
+            self._ready.set()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

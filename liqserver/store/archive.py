@@ -1,0 +1,553 @@
+"""Archive files of the exchange: their names, their checksums, their columns.
+
+Files are named ``<SYMBOL>-<kind>-<date>.zip`` (or ``.csv``, unpacked). Candle files carry their interval in place of
+the kind, for last and for mark prices alike: the nearest folder above that is named ``klines`` or ``markPriceKlines``
+tells which. Where there is no such folder, candles are taken to be of the last price.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import uuid
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum, StrEnum
+from pathlib import Path
+
+SECOND = 1_000_000_000
+MINUTE = 60 * SECOND
+DAY = 86_400 * SECOND
+METRICS_PERIOD = 5 * MINUTE
+# How far a row may lie outside the dates of its file's name: real files begin a little before midnight, and one
+# is known that runs from one midday to the next.
+DATE_SLACK = DAY
+
+_NAME = re.compile(r"(?P<symbol>\w+)-(?P<what>\w+)-(?P<date>\d{4}-\d{2}(?:-\d{2})?)\.(?:zip|csv)")
+_INTERVAL = re.compile(r"([1-9]\d*)([smhdw])")
+_CALENDAR_INTERVALS = ("1mo", "1M")
+_UNITS = {"s": SECOND, "m": MINUTE, "h": 60 * MINUTE, "d": DAY, "w": 7 * DAY}
+# Milliseconds of the year 5138; a larger time is in microseconds.
+_LARGEST_MS = 10**14
+_CHUNK = 1 << 20
+
+
+class ArchiveError(Exception):
+    """The paths that were given hold nothing to read; the message says which and why."""
+
+
+class FileRejectedError(Exception):
+    """A file is refused as a whole; the message says why, with the line where there is one."""
+
+
+class Kind(StrEnum):
+    """Kinds of archive files that are read; the value is the name of the kind in the archive."""
+
+    AGG_TRADES = "aggTrades"
+    KLINES = "klines"
+    MARK_PRICE_KLINES = "markPriceKlines"
+    METRICS = "metrics"
+    FUNDING_RATE = "fundingRate"
+
+
+_CANDLE_FOLDERS = ("klines", "markPriceKlines", "indexPriceKlines", "premiumIndexKlines")
+# Files with prices first: they register a symbol that is new.
+_ORDER = {kind: n for n, kind in enumerate(Kind)}
+
+
+class Rule(Enum):
+    """What a field has to be: the DuckDB type it is read as, and the words for it."""
+
+    UNUSED = ("VARCHAR", "anything")
+    WHOLE = ("BIGINT", "a whole number, not negative")
+    TIME = ("BIGINT", "a time in milliseconds or microseconds")
+    STAMP = ("TIMESTAMP", "a UTC time as YYYY-MM-DD HH:MM:SS")
+    POSITIVE = ("DOUBLE", "a positive number")
+    NOT_NEGATIVE = ("DOUBLE", "a number, not negative")
+    OPTIONAL = ("DOUBLE", "a number, not negative, or empty")
+    FINITE = ("DOUBLE", "a finite number")
+    FLAG = ("BOOLEAN", "true or false")
+    SYMBOL = ("VARCHAR", "the symbol of the file's name")
+
+    def __init__(self, sql_type: str, words: str) -> None:
+        self.sql_type = sql_type
+        self.words = words
+
+    def holds(self, text: str) -> bool:
+        """Return whether a field's text obeys the rule; symbols are compared elsewhere."""
+        text = text.strip()
+        if self is Rule.OPTIONAL and not text:
+            return True
+        try:
+            match self:
+                case Rule.UNUSED | Rule.SYMBOL:
+                    return True
+                case Rule.FLAG:
+                    return text.lower() in ("true", "false", "t", "f", "1", "0")
+                case Rule.WHOLE | Rule.TIME:
+                    return 0 <= int(text) < 1 << 63
+                case Rule.STAMP:
+                    datetime.strptime(text, "%Y-%m-%d %H:%M:%S")
+                    return True
+                case Rule.FINITE:
+                    return math.isfinite(float(text))
+                case Rule.POSITIVE:
+                    return 0 < float(text) < math.inf
+                case _:
+                    return 0 <= float(text) < math.inf
+        except ValueError:
+            return False
+
+    def sql(self, column: str) -> str:
+        """Return the SQL condition that a parsed field obeys; NULL and false both mean it does not."""
+        match self:
+            case Rule.POSITIVE:
+                return f"({column} > 0 AND {column} < 'inf'::DOUBLE)"
+            case Rule.NOT_NEGATIVE:
+                return f"({column} >= 0 AND {column} < 'inf'::DOUBLE)"
+            case Rule.OPTIONAL:
+                return f"({column} IS NULL OR ({column} >= 0 AND {column} < 'inf'::DOUBLE))"
+            case Rule.FINITE:
+                return f"isfinite({column})"
+            case Rule.WHOLE | Rule.TIME:
+                return f"({column} >= 0)"
+            case Rule.UNUSED:
+                return "true"
+            case _:
+                return f"({column} IS NOT NULL)"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of an archive file."""
+
+    name: str
+    rule: Rule
+
+
+def _columns(**rules: Rule) -> tuple[Column, ...]:
+    return tuple(Column(name, rule) for name, rule in rules.items())
+
+
+# Columns that the store has no use for are counted, not parsed.
+COLUMNS: dict[Kind, tuple[Column, ...]] = {
+    Kind.AGG_TRADES: _columns(
+        agg_trade_id=Rule.WHOLE,
+        price=Rule.POSITIVE,
+        quantity=Rule.POSITIVE,
+        first_trade_id=Rule.UNUSED,
+        last_trade_id=Rule.UNUSED,
+        transact_time=Rule.TIME,
+        is_buyer_maker=Rule.FLAG,
+    ),
+    Kind.KLINES: _columns(
+        open_time=Rule.TIME,
+        open=Rule.POSITIVE,
+        high=Rule.POSITIVE,
+        low=Rule.POSITIVE,
+        close=Rule.POSITIVE,
+        volume=Rule.NOT_NEGATIVE,
+        close_time=Rule.TIME,
+        quote_volume=Rule.OPTIONAL,
+        count=Rule.OPTIONAL,
+        taker_buy_volume=Rule.OPTIONAL,
+        taker_buy_quote_volume=Rule.UNUSED,
+        ignore=Rule.UNUSED,
+    ),
+    Kind.MARK_PRICE_KLINES: _columns(
+        open_time=Rule.TIME,
+        open=Rule.POSITIVE,
+        high=Rule.POSITIVE,
+        low=Rule.POSITIVE,
+        close=Rule.POSITIVE,
+        volume=Rule.UNUSED,
+        close_time=Rule.TIME,
+        quote_volume=Rule.UNUSED,
+        count=Rule.UNUSED,
+        taker_buy_volume=Rule.UNUSED,
+        taker_buy_quote_volume=Rule.UNUSED,
+        ignore=Rule.UNUSED,
+    ),
+    Kind.METRICS: _columns(
+        create_time=Rule.STAMP,
+        symbol=Rule.SYMBOL,
+        sum_open_interest=Rule.NOT_NEGATIVE,
+        sum_open_interest_value=Rule.OPTIONAL,
+        count_toptrader_long_short_ratio=Rule.UNUSED,
+        sum_toptrader_long_short_ratio=Rule.UNUSED,
+        count_long_short_ratio=Rule.UNUSED,
+        sum_taker_long_short_vol_ratio=Rule.UNUSED,
+    ),
+    Kind.FUNDING_RATE: _columns(
+        calc_time=Rule.TIME,
+        funding_interval_hours=Rule.POSITIVE,
+        last_funding_rate=Rule.FINITE,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """A file that can be read, as far as its name and folder tell.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    symbol, kind
+        Whose data of which kind.
+    period : int
+        Length of a row's period in nanoseconds, 0 for single events.
+    start, end : int
+        UNIX nanoseconds: the dates of the name, ``end`` exclusive.
+    monthly : bool
+        Whether the name gives a month rather than a day.
+    notices : tuple of str
+        What had to be assumed.
+    """
+
+    path: Path
+    symbol: str
+    kind: Kind
+    period: int
+    start: int
+    end: int
+    monthly: bool
+    notices: tuple[str, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """Name without ``.zip`` or ``.csv``: the same data, packed or not."""
+        return self.path.stem
+
+    @property
+    def dates(self) -> str:
+        """The date of the name."""
+        return f"{utc(self.start):{'%Y-%m' if self.monthly else '%Y-%m-%d'}}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadFile:
+    """A file of the archive that is left alone, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Csv:
+    """An unpacked file, ready to be scanned.
+
+    Attributes
+    ----------
+    file : ArchiveFile
+        Where it comes from.
+    path : Path
+        The text.
+    header : bool
+        Whether its first line names the columns.
+    first_row : tuple of str
+        Fields of the first data row.
+    to_ns : int
+        Nanoseconds in one unit of its times.
+    """
+
+    file: ArchiveFile
+    path: Path
+    header: bool
+    first_row: tuple[str, ...]
+    to_ns: int
+
+    def sql(self, *, parallel: bool = True, as_text: bool = False) -> str:
+        """Return the table function that scans it with explicit types.
+
+        Parameters
+        ----------
+        parallel : bool
+            False keeps the order of rows, for ``row_number()``.
+        as_text : bool
+            Read every column as it is written.
+        """
+        columns = ", ".join(
+            f"'{c.name}': '{'VARCHAR' if as_text else c.rule.sql_type}'" for c in COLUMNS[self.file.kind]
+        )
+        # The path is a glob to DuckDB: brackets make its characters plain.
+        path = re.sub(r"[*?\[]", r"[\g<0>]", str(self.path)).replace("'", "''")
+        # Quotes and escapes are switched off: no archive file has any, and a stray one must not join two lines.
+        return (
+            f"read_csv('{path}', columns = {{{columns}}}, header = {self.header}, auto_detect = false, delim = ',', "
+            f"quote = '', escape = '', null_padding = false, parallel = {parallel})"
+        )
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield line number and fields of every data row; empty lines are no rows, as for DuckDB."""
+        with self.path.open(encoding="utf-8", errors="replace", newline=None) as lines:
+            for number, line in enumerate(lines, start=1):
+                text = line.rstrip("\n")
+                if text and not (number == 1 and self.header):
+                    yield number, text.split(",")
+
+    def line_of(self, row: int) -> int:
+        """Return the line number of a data row, counted from 1."""
+        return next(line for n, (line, _) in enumerate(self.rows(), start=1) if n == row)
+
+
+def utc(ns: int) -> datetime:
+    """Return UNIX nanoseconds as a time, to the microsecond."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)
+
+
+def interval_ns(interval: str) -> int | None:
+    """Return the length of a candle interval such as ``5m`` in nanoseconds, None when it is none."""
+    match = _INTERVAL.fullmatch(interval)
+    return int(match[1]) * _UNITS[match[2]] if match else None
+
+
+def interval_name(period: int) -> str:
+    """Return a length in nanoseconds as the archive writes intervals (``5m``); empty for 0."""
+    unit = next((u for u in reversed(_UNITS) if period and period % _UNITS[u] == 0), "")
+    return f"{period // _UNITS[unit]}{unit}" if unit else ""
+
+
+def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
+    """Read a file's name and folder.
+
+    Returns
+    -------
+    ArchiveFile, UnreadFile or None
+        None when the name is none of the archive's.
+    """
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    what, date = match["what"], match["date"]
+    monthly = len(date) == len("2024-10")
+    try:
+        first = datetime.strptime(f"{date}-01" if monthly else date, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        return UnreadFile(path, f"its name has no date of the calendar: {date}")
+    # The 32nd day after the first of a month lies in the next one.
+    after = (first + timedelta(days=31)).replace(day=1) if monthly else first + timedelta(days=1)
+    notices: tuple[str, ...] = ()
+    period = interval_ns(what)
+    if period is not None:
+        folder = next((p.name for p in path.absolute().parents if p.name in _CANDLE_FOLDERS), None)
+        if folder not in (None, Kind.KLINES, Kind.MARK_PRICE_KLINES):
+            return UnreadFile(path, f"kind {folder}")
+        kind = Kind(folder or Kind.KLINES)
+        if folder is None:
+            notices = ("taken as candles of the last price: no folder named klines or markPriceKlines is above it",)
+    elif what in _CALENDAR_INTERVALS:
+        return UnreadFile(path, f"candles of a calendar month ({what}) have no fixed length")
+    elif what in (Kind.AGG_TRADES, Kind.METRICS, Kind.FUNDING_RATE):
+        kind = Kind(what)
+        period = METRICS_PERIOD if kind is Kind.METRICS else 0
+    else:
+        return UnreadFile(path, f"kind {what}")
+    return ArchiveFile(path, match["symbol"], kind, period, _ns(first), _ns(after), monthly, notices)
+
+
+def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFile]]:
+    """Find the archive files in files and folders, folders with everything below them.
+
+    Files with other names (checksums, notes, tables of other makers) are passed over.
+
+    Returns
+    -------
+    readable : list of ArchiveFile
+        By symbol, kind (those with prices first), period and date.
+    unread : list of UnreadFile
+        Archive files that are not read, with the reason.
+
+    Raises
+    ------
+    ArchiveError
+        If a path does not exist or holds nothing of the archive, or if there is nothing readable at all.
+    """
+    readable: dict[Path, ArchiveFile] = {}
+    unread: dict[Path, UnreadFile] = {}
+    for path in paths:
+        if not path.exists():
+            raise ArchiveError(f"{path} does not exist")
+        found = [parse_file(p) for p in (sorted(path.rglob("*")) if path.is_dir() else [path]) if p.is_file()]
+        if not any(found):
+            raise ArchiveError(
+                f"{path} holds no archive file; they are named like BTCUSDT-aggTrades-2025-12-01.zip or "
+                "BTCUSDT-1m-2025-12.zip"
+            )
+        for file in found:
+            if isinstance(file, ArchiveFile):
+                readable.setdefault(file.path.resolve(), file)
+            elif file is not None:
+                unread.setdefault(file.path.resolve(), file)
+    for place, file in list(readable.items()):
+        packed = place.with_suffix(".zip")
+        if place.suffix == ".csv" and packed in readable:
+            del readable[place]
+            unread[place] = UnreadFile(file.path, f"an unpacked copy of {packed.name} beside it")
+    if not readable:
+        reasons = sorted({file.reason for file in unread.values()})
+        raise ArchiveError(f"nothing to read: {len(unread)} files found, all of them left alone ({'; '.join(reasons)})")
+    ordered = sorted(
+        readable.values(), key=lambda f: (f.symbol, _ORDER[f.kind], f.period, f.start, not f.monthly, str(f.path))
+    )
+    return ordered, sorted(unread.values(), key=lambda f: str(f.path))
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 in hexadecimal; compare it with ``<file>.CHECKSUM`` where there is one.
+
+    Raises
+    ------
+    FileRejectedError
+        If they differ, or if either file cannot be read.
+    """
+    beside = path.with_name(path.name + ".CHECKSUM")
+    try:
+        with path.open("rb") as stream:
+            actual = hashlib.file_digest(stream, "sha256").hexdigest()
+        stated = beside.read_text(encoding="utf-8", errors="replace").split() if beside.exists() else None
+    except OSError as error:
+        raise FileRejectedError(f"cannot be read: {error}") from error
+    if stated is None:
+        return actual
+    if not stated or not re.fullmatch(r"[0-9a-fA-F]{64}", stated[0]):
+        raise FileRejectedError(f"{beside.name} holds no SHA-256")
+    if stated[0].lower() != actual:
+        raise FileRejectedError(f"its SHA-256 is {actual}, {beside.name} says {stated[0].lower()}")
+    return actual
+
+
+def unpack(file: ArchiveFile, folder: Path) -> Csv:
+    """Inflate a file into ``folder`` (a ``.csv`` stays where it is) and check its first lines.
+
+    Raises
+    ------
+    FileRejectedError
+        If the archive is damaged or holds anything but one file, if there is no data row, or if the columns are
+        not those of the kind.
+    """
+    if file.path.suffix == ".csv":
+        return _inspect(file, file.path)
+    # A name of its own: the same file name may occur in two folders.
+    target = folder / f"{file.stem}-{uuid.uuid4().hex}.csv"
+    try:
+        with zipfile.ZipFile(file.path) as archive:
+            members = archive.infolist()
+            if len(members) != 1:
+                raise FileRejectedError(f"the archive holds {len(members)} files, must be one")
+            # Reading to the end is what checks the CRC.
+            with archive.open(members[0]) as packed, target.open("wb") as out:
+                while chunk := packed.read(_CHUNK):
+                    out.write(chunk)
+        return _inspect(file, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        target.unlink(missing_ok=True)
+        raise FileRejectedError(f"the archive is damaged or incomplete: {error}") from error
+    except (NotImplementedError, RuntimeError) as error:
+        target.unlink(missing_ok=True)
+        raise FileRejectedError(f"the archive cannot be unpacked: {error}") from error
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def find_fault(csv: Csv) -> str | None:
+    """Return what is wrong with the first bad row of a file, with its line; None when every row is in order.
+
+    It reads the file row by row in Python: for files that are known to be bad.
+    """
+    file = csv.file
+    columns = COLUMNS[file.kind]
+    for line, fields in csv.rows():
+        if len(fields) != len(columns):
+            return f"line {line}: number of columns was {len(fields)}, must be {len(columns)}"
+        for column, text in zip(columns, fields, strict=True):
+            if not column.rule.holds(text):
+                return f"line {line}: {column.name} was {_shown(text)}, must be {column.rule.words}"
+            if column.rule is Rule.SYMBOL and text != file.symbol:
+                return f"line {line}: {column.name} was {_shown(text)}, must be {file.symbol} as in the file's name"
+        fault = _date_fault(csv, fields) or _candle_fault(file, fields, csv.to_ns)
+        if fault is not None:
+            return f"line {line}: {fault}"
+    return None
+
+
+def _date_fault(csv: Csv, fields: Sequence[str]) -> str | None:
+    file = csv.file
+    for column, text in zip(COLUMNS[file.kind], fields, strict=True):
+        if column.name == "close_time":
+            continue
+        if column.rule is Rule.TIME:
+            ts = int(text) * csv.to_ns
+        elif column.rule is Rule.STAMP:
+            ts = _ns(datetime.strptime(text.strip(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC))
+        else:
+            continue
+        if not file.start - DATE_SLACK <= ts <= file.end + DATE_SLACK:
+            # A time beyond the calendar is shown as it stands.
+            when = f" ({utc(ts):%Y-%m-%d %H:%M:%S} UTC)" if ts < 250_000 * DAY else ""
+            return (
+                f"{column.name} was {text.strip()}{when}, more than a day outside {file.dates}: "
+                "a file of another date than its name says"
+            )
+    return None
+
+
+def _candle_fault(file: ArchiveFile, fields: Sequence[str], to_ns: int) -> str | None:
+    if file.kind not in (Kind.KLINES, Kind.MARK_PRICE_KLINES):
+        return None
+    row = dict(zip((c.name for c in COLUMNS[file.kind]), (f.strip() for f in fields), strict=True))
+    for name in ("open", "close"):
+        if not float(row["low"]) <= float(row[name]) <= float(row["high"]):
+            return f"{name} was {row[name]}, must lie between low {row['low']} and high {row['high']}"
+    length = (int(row["close_time"]) - int(row["open_time"])) * to_ns
+    if not 0 <= length < file.period:
+        return f"close_time was {row['close_time']}, must lie within the period that begins at {row['open_time']}"
+    return None
+
+
+def _inspect(file: ArchiveFile, path: Path) -> Csv:
+    """Look at the first lines: header or not, which columns, which unit of time."""
+    columns = COLUMNS[file.kind]
+    names = [c.name for c in columns]
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            first = lines.readline().strip()
+            header = bool(first) and not first[0].isdigit() and first[0] not in "-+.,"
+            row = next((text for line in lines if (text := line.strip())), "") if header or not first else first
+    except UnicodeDecodeError as error:
+        raise FileRejectedError("the file is not text") from error
+    except OSError as error:
+        raise FileRejectedError(f"cannot be read: {error}") from error
+    if header:
+        named = [name.strip() for name in first.split(",")]
+        if named != names:
+            missing = [name for name in names if name not in named]
+            detail = f"missing: {', '.join(missing)}" if missing else "in another order or with more columns"
+            raise FileRejectedError(f"line 1: columns were {','.join(named)}, must be {','.join(names)} ({detail})")
+    if not row:
+        raise FileRejectedError("the file has a header and no rows" if header else "the file is empty")
+    fields = tuple(row.split(","))
+    time = next(
+        (text for c, text in zip(columns, fields, strict=False) if c.rule is Rule.TIME and text.strip().isdigit()), "0"
+    )
+    return Csv(file, path, header, fields, 1_000 if int(time) > _LARGEST_MS else 1_000_000)
+
+
+def _shown(text: str) -> str:
+    if not text.strip():
+        return "empty"
+    try:
+        float(text)
+    except ValueError:
+        return repr(text[:40])
+    return text.strip()
+
+
+def _ns(time: datetime) -> int:
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000

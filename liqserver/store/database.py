@@ -1,0 +1,162 @@
+"""The database file: opened, created from the schema, and handed out as cursors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+SCHEMA_VERSION = 1
+"""Version of schema.sql; a file of another version is refused."""
+
+
+class StoreError(Exception):
+    """The database cannot be used as asked; the message says which file and why."""
+
+
+class Database:
+    """One DuckDB file with the schema of this package.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Unless ``read_only``, it and its folder are created when missing.
+    read_only : bool
+        Only read. Files outside the database are then out of reach of its queries.
+    memory_limit : str, optional
+        Most memory the database takes, for example ``"2GB"``; DuckDB's default is 80 % of the machine's.
+    threads : int, optional
+        Threads of one query; by default as many as there are cores.
+    temp_directory : Path, optional
+        Where queries spill and archives are unpacked; by default a folder beside the file.
+    clock : callable, optional
+        Returns UNIX nanoseconds; the time of creation is taken from it.
+
+    Raises
+    ------
+    StoreError
+        If another process holds the file, if it is not a liqserver database or one of another schema version, if
+        it cannot be opened or created, or if ``read_only`` is asked for a file that does not exist.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        memory_limit: str | None = None,
+        threads: int | None = None,
+        temp_directory: Path | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.path = Path(path)
+        self.read_only = read_only
+        self.temp_directory = temp_directory or self.path.with_name(self.path.name + ".tmp")
+        if read_only and not self.path.exists():
+            raise StoreError(f"there is no database at {self.path}")
+        settings: dict[str, Any] = {
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": str(self.temp_directory),
+        }
+        if memory_limit is not None:
+            settings["memory_limit"] = memory_limit
+        if threads is not None:
+            settings["threads"] = threads
+        self._connection = self._connect(settings)
+        # One ingest or one live writer at a time: two would race for the next file_id.
+        self._writing = threading.Lock()
+        try:
+            self._require_schema(clock)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a new cursor, for the calling thread alone.
+
+        Threads that share one get each other's rows, silently.
+        """
+        return self._connection.cursor()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yield a cursor within a transaction: committed at the end, rolled back when the body raises.
+
+        Writers wait for each other. Temporary tables made on the cursor end with it.
+        """
+        with self._writing:
+            cur = self.cursor()
+            try:
+                cur.begin()
+                try:
+                    yield cur
+                except BaseException:
+                    cur.rollback()
+                    raise
+                cur.commit()
+            finally:
+                cur.close()
+
+    def close(self) -> None:
+        """Close the file; cursors end with it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _connect(self, settings: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+        try:
+            if not self.read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = duckdb.connect(self.path, read_only=self.read_only, config=settings)
+            if self.read_only:
+                # Last: the temporary directory cannot be set after it.
+                connection.execute("SET enable_external_access = false")
+            return connection
+        except duckdb.IOException as error:
+            if "lock" in str(error):
+                raise StoreError(
+                    f"{self.path} is in use by another process; if that is a server, ask it with --target, "
+                    "otherwise wait until it is done"
+                ) from error
+            if "not a valid DuckDB database" in str(error):
+                raise StoreError(f"{self.path} is not a DuckDB database") from error
+            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+        except duckdb.ConnectionException as error:
+            raise StoreError(f"{self.path} is already open in this process with other settings") from error
+        except (duckdb.Error, OSError) as error:
+            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+
+    def _require_schema(self, clock: Callable[[], int]) -> None:
+        tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if not tables and not self.read_only:
+            schema = resources.files("liqserver.store").joinpath("schema.sql").read_text(encoding="utf-8")
+            with self.transaction() as cur:
+                cur.execute(schema)
+                cur.execute("INSERT INTO meta VALUES (?, ?)", [SCHEMA_VERSION, clock()])
+            return
+        if not {"meta", "symbols", "ledger", "flow"} <= tables:
+            raise StoreError(f"{self.path} is not a liqserver database: it lacks the tables of the schema")
+        versions = self._connection.execute("SELECT schema_version FROM meta").fetchall()
+        if len(versions) != 1:
+            raise StoreError(f"{self.path} is not a liqserver database: it names {len(versions)} schema versions")
+        [(version,)] = versions
+        if version != SCHEMA_VERSION:
+            age = "newer" if version > SCHEMA_VERSION else "older"
+            raise StoreError(
+                f"{self.path} has schema version {version}, this liqserver reads version {SCHEMA_VERSION}: "
+                f"it was written by {age} software"
+            )

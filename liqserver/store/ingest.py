@@ -1,0 +1,442 @@
+"""Ingest: archive files into the database, each whole or not at all.
+
+The next file is hashed and inflated in a thread while the current one loads. The ledger makes it idempotent: a file
+whose SHA-256 is there is left alone, so an ingest that was interrupted goes on where it stopped when it is repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from pathlib import Path
+
+import duckdb
+
+from liqserver import grid
+from liqserver.config import DEFAULT_VENUE
+from liqserver.store.archive import (
+    COLUMNS,
+    ArchiveFile,
+    Csv,
+    FileRejectedError,
+    Kind,
+    Rule,
+    find_fault,
+    find_files,
+    sha256_of,
+    unpack,
+)
+from liqserver.store.database import Database, StoreError
+from liqserver.store.loaders import SymbolKey, load
+
+# Tick sizes that need not be inferred, by venue and symbol.
+BUILTIN_TICK_SIZES = {("BINANCE", "BTCUSDT"): 0.1, ("BINANCE", "ETHUSDT"): 0.01}
+# Columns whose decimals show the tick, for the kinds that trade at it (mark prices are averages).
+_TRADED_PRICES = {Kind.AGG_TRADES: ("price",), Kind.KLINES: ("open", "high", "low", "close")}
+_TABLES_OF_FILES = (
+    "flow",
+    "large_trades",
+    "trade_ranges",
+    "open_interest",
+    "mark_price",
+    "klines",
+    "funding",
+    "ledger",
+)
+
+
+class Status(StrEnum):
+    """What became of a file."""
+
+    INGESTED = "ingested"
+    ALREADY_INGESTED = "already ingested"
+    REJECTED = "rejected"
+    NOT_READ = "not read"
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    status : Status
+        ``NOT_READ`` for kinds of archive files that have no use here.
+    symbol, kind : str
+        From the name; empty for files that are not read.
+    period : int
+        Length of a row's period in nanoseconds, 0 for single events.
+    rows, stored_rows, dropped_rows : int
+        Data rows of the file, rows added to the table, data rows left out; 0 unless ingested.
+    ts_start, ts_end : int
+        UNIX nanoseconds: start of the first and end of the last period; 0 unless ingested.
+    notices : tuple of str
+        What was dropped, assumed or found odd.
+    reason : str
+        Why it was rejected or not read; empty otherwise.
+    bytes : int
+        Size of the file as it is.
+    seconds : float
+        Time it took, waiting for its inflation included.
+    """
+
+    path: Path
+    status: Status
+    symbol: str = ""
+    kind: str = ""
+    period: int = 0
+    rows: int = 0
+    stored_rows: int = 0
+    dropped_rows: int = 0
+    ts_start: int = 0
+    ts_end: int = 0
+    notices: tuple[str, ...] = ()
+    reason: str = ""
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of every file, in the order in which they were taken; those not read come last."""
+
+    files: tuple[FileResult, ...]
+
+    def of(self, status: Status) -> tuple[FileResult, ...]:
+        """Return the files with a status."""
+        return tuple(file for file in self.files if file.status is status)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest is; ``last`` is the file just done, None at the start."""
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
+    last: FileResult | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A file made ready by the other thread; ``csv`` is None when the ledger has its checksum."""
+
+    sha256: str = ""
+    csv: Csv | None = None
+    rejection: str = ""
+
+
+def ingest(
+    db: Database,
+    paths: Iterable[Path],
+    *,
+    venue: str = DEFAULT_VENUE,
+    base_bin: float | None = None,
+    replace: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    clock: Callable[[], int] = time.time_ns,
+) -> IngestReport:
+    """Bring archive files into the database.
+
+    Parameters
+    ----------
+    db : Database
+        Open for writing.
+    paths : iterable of Path
+        Files, and folders with everything below them.
+    venue : str
+        Venue the files are of.
+    base_bin : float, optional
+        Width of the flow bins of symbols that are new, quote units, a multiple of their tick; by default about a
+        basis point of the first price.
+    replace : bool
+        Put a file of a known name and other content in the place of the one before; otherwise it is rejected.
+    progress : callable, optional
+        Called at the start and after each file. What it raises ends the ingest; files done stay.
+    clock : callable
+        Returns UNIX nanoseconds: the time of ingestion in the ledger.
+
+    Returns
+    -------
+    IngestReport
+        A bad file is rejected whole, with its reason, and the others go in.
+
+    Raises
+    ------
+    ArchiveError
+        If a path does not exist or holds nothing of the archive, or there is nothing to read.
+    StoreError
+        If the database is open for reading only, or ``base_bin`` is not positive or not that of a symbol that
+        exists already.
+    """
+    if db.read_only:
+        raise StoreError(f"{db.path} is open for reading only")
+    readable, unread = find_files(paths)
+    _require_base_bin(db, venue, {file.symbol for file in readable}, base_bin)
+    sizes = [file.path.stat().st_size for file in readable]
+    results: list[FileResult] = []
+
+    def report(last: FileResult | None) -> None:
+        if progress is not None:
+            done = len(results)
+            progress(Progress(done, len(readable), sum(sizes[:done]), sum(sizes), last))
+
+    report(None)
+    db.temp_directory.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="ingest-", dir=db.temp_directory) as folder,
+        _prepared(readable, Path(folder), _known_checksums(db)) as ready,
+    ):
+        for file, size in zip(readable, sizes, strict=True):
+            began = time.perf_counter()
+            prepared = next(ready)
+            try:
+                result = _take(db, file, prepared, Path(folder), size, venue, base_bin, replace, clock, began)
+            except FileRejectedError as error:
+                result = _result(file, Status.REJECTED, size, began, reason=str(error))
+            finally:
+                if prepared.csv is not None and prepared.csv.path != file.path:
+                    prepared.csv.path.unlink()
+            results.append(result)
+            report(result)
+    if not any(db.temp_directory.iterdir()):
+        db.temp_directory.rmdir()
+    results += [FileResult(file.path, Status.NOT_READ, reason=file.reason) for file in unread]
+    return IngestReport(tuple(results))
+
+
+def _take(
+    db: Database,
+    file: ArchiveFile,
+    prepared: _Prepared,
+    folder: Path,
+    size: int,
+    venue: str,
+    base_bin: float | None,
+    replace: bool,
+    clock: Callable[[], int],
+    began: float,
+) -> FileResult:
+    """Load one prepared file in one transaction."""
+    if prepared.rejection:
+        raise FileRejectedError(prepared.rejection)
+    with db.transaction() as cur:
+        former = _ledger_entries(cur, venue, file, prepared.sha256)
+        if any(entry.sha256 == prepared.sha256 for entry in former):
+            return _result(file, Status.ALREADY_INGESTED, size, began)
+        if former and not replace:
+            raise FileRejectedError(
+                f"{former[0].name} was ingested before with other content; "
+                "--replace puts this file in its place (what the other brought in is deleted)"
+            )
+        notices = list(file.notices)
+        for entry in former:
+            for table in _TABLES_OF_FILES:
+                cur.execute(f"DELETE FROM {table} WHERE file_id = ?", [entry.file_id])  # noqa: S608 - names of ours
+            notices.append(f"it replaces a file of the same name with SHA-256 {entry.sha256[:12]}…")
+        # The ledger had its checksum when it was prepared, and a file of this run took its place since.
+        csv = prepared.csv or unpack(file, folder)
+        symbol = _symbol_key(cur, venue, csv, base_bin)
+        [(file_id,)] = cur.execute("SELECT coalesce(max(file_id), 0) + 1 FROM ledger").fetchall()
+        loaded = load(cur, csv, symbol, file_id)
+        if csv.to_ns == 1_000 and file.kind is not Kind.METRICS:
+            notices.append("its times are in microseconds")
+        notices += loaded.notices
+        cur.execute(
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                file_id,
+                symbol.symbol_id,
+                str(file.kind),
+                file.period,
+                file.path.name,
+                prepared.sha256,
+                size,
+                loaded.rows,
+                loaded.stored_rows,
+                loaded.dropped_rows,
+                loaded.first_id,
+                loaded.last_id,
+                loaded.ts_start,
+                loaded.ts_end,
+                json.dumps(notices),
+                clock(),
+            ],
+        )
+    return _result(
+        file,
+        Status.INGESTED,
+        size,
+        began,
+        rows=loaded.rows,
+        stored_rows=loaded.stored_rows,
+        dropped_rows=loaded.dropped_rows,
+        ts_start=loaded.ts_start,
+        ts_end=loaded.ts_end,
+        notices=tuple(notices),
+    )
+
+
+def _result(
+    file: ArchiveFile,
+    status: Status,
+    size: int,
+    began: float,
+    *,
+    rows: int = 0,
+    stored_rows: int = 0,
+    dropped_rows: int = 0,
+    ts_start: int = 0,
+    ts_end: int = 0,
+    notices: tuple[str, ...] = (),
+    reason: str = "",
+) -> FileResult:
+    return FileResult(
+        path=file.path,
+        status=status,
+        symbol=file.symbol,
+        kind=str(file.kind),
+        period=file.period,
+        rows=rows,
+        stored_rows=stored_rows,
+        dropped_rows=dropped_rows,
+        ts_start=ts_start,
+        ts_end=ts_end,
+        notices=notices,
+        reason=reason,
+        bytes=size,
+        seconds=time.perf_counter() - began,
+    )
+
+
+# --- one file ahead --------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _prepared(files: Sequence[ArchiveFile], folder: Path, known: frozenset[str]) -> Iterator[Iterator[_Prepared]]:
+    """Yield the files, prepared in order by a thread that is one file ahead and no more."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="unpack") as pool:
+
+        def ahead() -> Iterator[_Prepared]:
+            following = pool.submit(_prepare, files[0], folder, known)
+            for file in files[1:]:
+                current, following = following, pool.submit(_prepare, file, folder, known)
+                yield current.result()
+            yield following.result()
+
+        yield ahead()
+
+
+def _prepare(file: ArchiveFile, folder: Path, known: frozenset[str]) -> _Prepared:
+    try:
+        sha256 = sha256_of(file.path)
+        return _Prepared(sha256, None if sha256 in known else unpack(file, folder))
+    except FileRejectedError as error:
+        return _Prepared(rejection=str(error))
+
+
+# --- ledger and symbols ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _LedgerEntry:
+    file_id: int
+    name: str
+    sha256: str
+
+
+def _known_checksums(db: Database) -> frozenset[str]:
+    return frozenset(sha256 for (sha256,) in db.cursor().execute("SELECT sha256 FROM ledger").fetchall())
+
+
+def _ledger_entries(cur: duckdb.DuckDBPyConnection, venue: str, file: ArchiveFile, sha256: str) -> list[_LedgerEntry]:
+    """Return what was ingested of the same symbol, kind and period with this content or name, packed or not."""
+    rows = cur.execute(
+        """
+        SELECT file_id, name, sha256 FROM ledger JOIN symbols USING (symbol_id)
+        WHERE venue = ? AND symbol = ? AND kind = ? AND period = ?
+          AND (sha256 = ? OR name IN (?, ?))
+        ORDER BY file_id
+        """,
+        [venue, file.symbol, str(file.kind), file.period, sha256, f"{file.stem}.zip", f"{file.stem}.csv"],
+    ).fetchall()
+    return [_LedgerEntry(*row) for row in rows]
+
+
+def _require_base_bin(db: Database, venue: str, symbols: set[str], base_bin: float | None) -> None:
+    if base_bin is None:
+        return
+    if not 0 < base_bin < float("inf"):
+        raise StoreError(f"base_bin was {base_bin}, must be a positive number")
+    for symbol, existing in (
+        db.cursor().execute("SELECT symbol, base_bin FROM symbols WHERE venue = ? ORDER BY symbol", [venue]).fetchall()
+    ):
+        if symbol in symbols and existing != base_bin:
+            raise StoreError(f"{venue} {symbol} has flow bins of {existing:g}, they cannot become {base_bin:g}")
+
+
+def _symbol_key(cur: duckdb.DuckDBPyConnection, venue: str, csv: Csv, base_bin: float | None) -> SymbolKey:
+    """Return the symbol of a file, registered from the file's prices when it is new."""
+    file = csv.file
+    row = cur.execute(
+        "SELECT symbol_id, base_bin FROM symbols WHERE venue = ? AND symbol = ?", [venue, file.symbol]
+    ).fetchone()
+    if row is not None:
+        return SymbolKey(*row)
+    if file.kind not in _TRADED_PRICES:
+        raise FileRejectedError(
+            f"{venue} {file.symbol} is not known yet and {file.kind} files hold no traded price to size its bins by: "
+            "ingest aggTrades or klines of it as well"
+        )
+    price = _first_price(csv)
+    tick_size, source = BUILTIN_TICK_SIZES.get((venue, file.symbol)), "built in"
+    if tick_size is None:
+        tick_size, source = _infer_tick_size(cur, csv), f"inferred from {file.path.name}"
+    if base_bin is None:
+        base_bin = grid.base_bin(price, tick_size)
+    elif grid.multiple_of(base_bin, tick_size) is None:
+        raise FileRejectedError(f"base_bin was {base_bin:g}, must be a multiple of the tick {tick_size:g} ({source})")
+    [(symbol_id,)] = cur.execute("SELECT coalesce(max(symbol_id), 0) + 1 FROM symbols").fetchall()
+    cur.execute(
+        "INSERT INTO symbols VALUES (?, ?, ?, ?, ?, ?)", [symbol_id, venue, file.symbol, tick_size, source, base_bin]
+    )
+    return SymbolKey(symbol_id, base_bin)
+
+
+def _first_price(csv: Csv) -> float:
+    names = [column.name for column in COLUMNS[csv.file.kind]]
+    at = names.index(_TRADED_PRICES[csv.file.kind][0])
+    if len(csv.first_row) != len(names) or not Rule.POSITIVE.holds(csv.first_row[at]):
+        raise FileRejectedError(find_fault(csv) or "its first row has no price")
+    return float(csv.first_row[at])
+
+
+def _infer_tick_size(cur: duckdb.DuckDBPyConnection, csv: Csv) -> float:
+    """Return one unit of the last decimal that any price of the file has."""
+    texts = " UNION ".join(
+        f'SELECT "{name}" FROM {csv.sql(as_text=True)}'  # noqa: S608 - names of ours
+        for name in _TRADED_PRICES[csv.file.kind]
+    )
+    try:
+        prices = cur.execute(texts).fetchall()
+    except duckdb.InvalidInputException as error:
+        raise FileRejectedError(find_fault(csv) or str(error).splitlines()[0]) from error
+    decimals = 0
+    for (text,) in prices:
+        try:
+            exponent = Decimal(text or "").normalize().as_tuple().exponent
+        except InvalidOperation:
+            continue  # loading rejects the file and names the line
+        if isinstance(exponent, int):
+            decimals = max(decimals, -exponent)
+    return float(f"1e-{decimals}")

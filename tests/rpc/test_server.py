@@ -1,0 +1,225 @@
+"""The real server on a real port: every error as a client meets it, health, reflection, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+import liqclient
+from liqserver.rpc.server import BindError, EmbeddedServer, Server
+from liqserver.store.database import Database, StoreError
+from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc
+
+DAY = 86_400_000_000_000
+
+
+@pytest.fixture
+def client(market_server: str) -> Iterator[liqclient.Client]:
+    with liqclient.Client(market_server) as asking:
+        yield asking
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "said"),
+    [
+        ({"bin_size": 7.3}, "query.bin_size", "must be a multiple of the base bin"),
+        ({"bin_size": -5.0}, "query.bin_size", "must be a positive number"),
+        ({"bin_size": float("nan")}, "query.bin_size", "must be a positive number"),
+        ({"price_range": 3.0}, "query.price_range.down", r"must be in \[0, 1\]"),
+        ({"price_range": (0.1, 11.0)}, "query.price_range.up", r"must be in \[0, 10\]"),
+        ({"price_range": 0.0}, "query.price_range", "must reach up or down"),
+        ({"min_notional": -1.0}, "query.min_notional", "at least 0"),
+        ({"parameters": liqclient.Parameters(kappa=2.0)}, "query.parameters.kappa", r"must be a number in \(0, 1\]"),
+        (
+            {"parameters": liqclient.Parameters(tiers=[liqclient.LeverageTier(0.5, 1.0)])},
+            "query.parameters.tiers",
+            "different leverage",
+        ),
+        ({"symbol": ""}, "query.symbol", "must be one of BTCUSDT"),
+    ],
+)
+def test_levels_field_not_allowed_is_invalid_argument_naming_it(
+    client: liqclient.Client, query: dict[str, object], field: str, said: str
+) -> None:
+    with pytest.raises(liqclient.InvalidArgument, match=said) as caught:
+        client.levels(**({"symbol": "BTCUSDT"} | query))  # type: ignore[arg-type]
+    assert [violation.field for violation in caught.value.violations] == [field]
+    assert caught.value.reason == "FIELD_INVALID"
+
+
+def test_levels_enum_value_that_is_not_known_is_invalid_argument(market_server: str) -> None:
+    request = liquidation_pb2.GetLevelsRequest()
+    request.query.symbol = "BTCUSDT"
+    request.query.MergeFromString(b"\x38\x63")  # side = 99
+    with grpc.insecure_channel(market_server) as channel, pytest.raises(grpc.RpcError) as caught:
+        liquidation_pb2_grpc.LiquidationServiceStub(channel).GetLevels(request)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "query.side was 99" in caught.value.details()
+
+
+def test_levels_before_and_after_the_data_is_out_of_range_with_what_is_covered(client: liqclient.Client) -> None:
+    where = client.levels("BTCUSDT").provenance
+    for as_of in (where.as_of - 30 * DAY, where.as_of + DAY):
+        with pytest.raises(liqclient.OutOfRange) as caught:
+            client.levels("BTCUSDT", as_of=as_of)
+        assert (caught.value.start, caught.value.end) == (where.history_start, where.as_of)
+
+
+def test_levels_past_moment_equals_the_answer_of_a_database_that_ends_there(
+    client: liqclient.Client, market_archive: Path, tmp_path: Path
+) -> None:
+    from liqserver.store.ingest import ingest
+
+    first_day = list(market_archive.rglob("*2025-09-01.zip"))
+    with Database(tmp_path / "day.duckdb") as database:
+        ingest(database, [*first_day, *market_archive.rglob("*fundingRate*.zip")])
+    end = 1_756_771_200_000_000_000
+    with EmbeddedServer(tmp_path / "day.duckdb") as server, liqclient.Client(server.target) as then_client:
+        then = then_client.levels("BTCUSDT", as_of=end, per_tier=True)
+    now = client.levels("BTCUSDT", as_of=end, per_tier=True)
+    for name in ("price", "long", "short"):
+        np.testing.assert_array_equal(getattr(now, name), getattr(then, name))
+    assert now.provenance.inputs_hash == then.provenance.inputs_hash
+    assert now.totals == then.totals
+
+
+def test_levels_asked_again_are_the_same_bytes_but_for_the_time_they_left(market_server: str) -> None:
+    request = liquidation_pb2.GetLevelsRequest(query=liquidation_pb2.LevelsQuery(symbol="BTCUSDT", per_tier=True))
+    with grpc.insecure_channel(market_server) as channel:
+        stub = liquidation_pb2_grpc.LiquidationServiceStub(channel)
+        first, second = stub.GetLevels(request), stub.GetLevels(request)
+    assert 0 < first.provenance.generated_at < second.provenance.generated_at
+    assert abs(second.provenance.generated_at - time.time_ns()) < 60_000_000_000
+    second.provenance.generated_at = first.provenance.generated_at
+    assert first.SerializeToString(deterministic=True) == second.SerializeToString(deterministic=True)
+
+
+def test_levels_without_open_interest_is_failed_precondition_that_says_what_to_ingest(
+    market_archive: Path, tmp_path: Path
+) -> None:
+    from liqserver.store.ingest import ingest
+
+    with Database(tmp_path / "no-oi.duckdb") as database:
+        ingest(database, list(market_archive.rglob("*aggTrades*.zip")))
+    with EmbeddedServer(tmp_path / "no-oi.duckdb") as server, liqclient.Client(server.target) as asking:
+        with pytest.raises(liqclient.FailedPrecondition, match="ingest metrics") as caught:
+            asking.levels("BTCUSDT")
+        assert caught.value.metadata["what"] == "open_interest"
+
+
+def test_unforeseen_failure_is_internal_and_keeps_its_text_from_the_client(
+    market_db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken_clock() -> int:
+        raise RuntimeError("secret path /etc/shadow")
+
+    async def ask() -> grpc.aio.AioRpcError:
+        with Database(market_db, read_only=True) as database:
+            server = Server(database, "127.0.0.1", 0, clock=broken_clock)
+            await server.start()
+            try:
+                async with grpc.aio.insecure_channel(server.target) as channel:
+                    stub = liquidation_pb2_grpc.LiquidationServiceStub(channel)
+                    query = liquidation_pb2.LevelsQuery(symbol="BTCUSDT")
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await stub.GetLevels(liquidation_pb2.GetLevelsRequest(query=query))
+                return caught.value
+            finally:
+                await server.stop(0)
+
+    error = asyncio.run(ask())
+    assert error.code() == grpc.StatusCode.INTERNAL
+    assert "secret" not in str(error.details())
+    incident = str(error.details()).rsplit(" ", 1)[-1]
+    assert any(incident in record.getMessage() for record in caplog.records)
+    assert "secret path" in caplog.text
+
+
+def test_health_and_reflection_answer(market_server: str) -> None:
+    with grpc.insecure_channel(market_server) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert check.status == health_pb2.HealthCheckResponse.SERVING
+        asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+        (listed,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(asked))
+    names = {service.name for service in listed.list_services_response.service}
+    assert {"liqserver.v1.LiquidationService", "liqserver.v1.MarketDataService", "grpc.health.v1.Health"} <= names
+
+
+def test_models_and_symbols_and_coverage_tell_what_there_is(client: liqclient.Client) -> None:
+    models = client.models()
+    assert models[0].id == "position_book"
+    assert models[0].is_default
+    assert "kappa" in [parameter.name for parameter in models[0].parameters]
+    (symbol,) = client.symbols()
+    assert (symbol.symbol, symbol.tick_size, symbol.base_bin) == ("BTCUSDT", 0.1, 10.0)
+    assert symbol.bracket_table == "BINANCE:BTCUSDT:2025-08-21"
+    (covered,) = client.coverage("BTCUSDT")
+    kinds = {kind.kind: kind for kind in covered.kinds}
+    assert set(kinds) == {"trades", "klines", "mark_price", "open_interest", "funding"}
+    assert kinds["open_interest"].rows == 576
+    assert kinds["trades"].missing == 0
+
+
+def test_start_on_another_address_than_loopback_is_refused_unless_told(market_db: Path) -> None:
+    with Database(market_db, read_only=True) as database:
+        with pytest.raises(BindError, match="other machines"):
+            Server(database, "0.0.0.0", 0)
+        Server(database, "0.0.0.0", 0, allow_remote=True)
+
+
+@contextmanager
+def serving(db: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `liqserver serve` in a process of its own; yield it and its address."""
+    command = [sys.executable, "-m", "liqserver.cli", "serve", "--db", str(db), "--print-target", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"NO_COLOR": "1"}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def test_serve_answers_until_sigterm_then_ends_with_0(market_db: Path, tmp_path: Path) -> None:
+    db = tmp_path / "own.duckdb"
+    db.write_bytes(market_db.read_bytes())
+    with serving(db, "--port", "0") as (process, target):
+        with liqclient.Client(target) as client:
+            assert client.levels("BTCUSDT").current_price > 0
+        with pytest.raises(StoreError, match="in use by another process"):
+            Database(db)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "stopped" in errors
+    with Database(db) as database:
+        assert database.cursor().execute("SELECT count(*) FROM symbols").fetchall() == [(1,)]
+
+
+def test_serve_on_a_taken_port_says_so_and_ends_with_1(market_db: Path, tmp_path: Path) -> None:
+    db = tmp_path / "own.duckdb"
+    db.write_bytes(market_db.read_bytes())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with serving(db, "--port", str(port)) as (process, _):
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in errors
+    assert "Traceback" not in errors

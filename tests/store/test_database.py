@@ -1,0 +1,150 @@
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from liqserver.store.database import SCHEMA_VERSION, Database, StoreError
+
+
+def test_creates_folder_and_schema(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "x.duckdb"
+    with Database(path, clock=lambda: 42) as db:
+        assert db.cursor().execute("FROM meta").fetchall() == [(SCHEMA_VERSION, 42)]
+        assert db.cursor().execute("FROM flow").fetchall() == []
+    with Database(path) as db:
+        assert db.cursor().execute("FROM meta").fetchall() == [(SCHEMA_VERSION, 42)]
+
+
+def test_settings_are_set(tmp_path: Path) -> None:
+    with Database(tmp_path / "x.duckdb", memory_limit="300MB", threads=1, temp_directory=tmp_path / "spill") as db:
+        settings = dict(db.cursor().execute("SELECT name, value FROM duckdb_settings()").fetchall())
+    assert settings["threads"] == "1"
+    assert settings["memory_limit"].startswith("286.")  # MiB
+    assert settings["temp_directory"] == str(tmp_path / "spill")
+    assert settings["autoinstall_known_extensions"] == "false"
+    assert settings["autoload_known_extensions"] == "false"
+
+
+def test_read_only_needs_the_file_and_leaves_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    with pytest.raises(StoreError, match=r"there is no database at .*x\.duckdb"):
+        Database(path, read_only=True)
+    assert list(tmp_path.iterdir()) == []
+    Database(path).close()
+    with Database(path, read_only=True) as db:
+        with pytest.raises(duckdb.Error, match="read-only"):
+            db.cursor().execute("INSERT INTO meta VALUES (1, 1)")
+        with pytest.raises(duckdb.PermissionException):
+            db.cursor().execute(f"FROM read_csv('{tmp_path}/y.csv')")
+
+
+def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "text.duckdb"
+    text.write_text("not a database " * 1000)
+    with pytest.raises(StoreError, match="is not a DuckDB database"):
+        Database(text)
+    foreign = tmp_path / "foreign.duckdb"
+    with duckdb.connect(foreign) as con:
+        con.execute("CREATE TABLE meta (schema_version INTEGER)")
+    with pytest.raises(StoreError, match="is not a liqserver database"):
+        Database(foreign)
+    newer = tmp_path / "newer.duckdb"
+    with Database(newer) as db:
+        db.cursor().execute("UPDATE meta SET schema_version = 99")
+    with pytest.raises(StoreError, match=r"schema version 99, .* version 1: it was written by newer software"):
+        Database(newer)
+    with duckdb.connect(newer) as con:  # it was closed again
+        con.execute("UPDATE meta SET schema_version = 1")
+    Database(newer).close()
+
+
+def test_a_file_held_by_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    code = (
+        "import sys; from pathlib import Path; from liqserver.store.database import Database\n"
+        "db = Database(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "open\n"
+        for read_only in (False, True):
+            with pytest.raises(StoreError, match=r"x\.duckdb is in use by another process.*--target"):
+                Database(path, read_only=read_only)
+        holder.communicate("")
+    Database(path).close()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be opened"):
+        Database(tmp_path / "file" / "x.duckdb")
+
+
+def test_each_cursor_has_rows_of_its_own(tmp_path: Path) -> None:
+    with Database(tmp_path / "x.duckdb") as db:
+        wrong: list[tuple[int, int]] = []
+
+        def ask(n: int) -> None:
+            cur = db.cursor()
+            answers = [cur.execute("SELECT ?::BIGINT, ?::BIGINT", [n, i]).fetchall() for i in range(200)]
+            wrong.extend((n, i) for i, answer in enumerate(answers) if answer != [(n, i)])
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+
+
+def test_transaction_is_whole_or_nothing(tmp_path: Path) -> None:
+    with Database(tmp_path / "x.duckdb") as db:
+        with pytest.raises(KeyboardInterrupt), db.transaction() as cur:  # noqa: PT012
+            cur.execute("DELETE FROM meta")
+            raise KeyboardInterrupt
+        assert db.cursor().execute("SELECT count(*) FROM meta").fetchall() == [(1,)]
+        with db.transaction() as cur:
+            cur.execute("INSERT INTO meta VALUES (7, 7)")
+        assert db.cursor().execute("SELECT count(*) FROM meta").fetchall() == [(2,)]
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    with Database(tmp_path / "x.duckdb") as db:
+
+        def add() -> None:
+            for _ in range(20):
+                with db.transaction() as cur:
+                    cur.execute("UPDATE meta SET created_at = created_at + 1")
+
+        with db.transaction() as cur:
+            cur.execute("UPDATE meta SET created_at = 0")
+        threads = [threading.Thread(target=add) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert db.cursor().execute("SELECT created_at FROM meta").fetchall() == [(80,)]
+
+
+def test_schema_is_shipped_in_the_wheel(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    code = (
+        "import sys; from hatchling.builders.wheel import WheelBuilder\n"
+        "print(next(WheelBuilder(sys.argv[1]).build(directory=sys.argv[2], versions=['standard'])))"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code, str(root), str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    ).stdout.split()
+    with zipfile.ZipFile(made[-1]) as wheel:
+        assert "liqserver/store/schema.sql" in wheel.namelist()

@@ -1,0 +1,111 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from click.testing import Result
+from typer.testing import CliRunner
+
+from liqserver.cli.ingest import ingest
+from liqserver.store.archive import Kind
+from liqserver.store.database import Database
+from tests.store.archive_files import DAY, DAY_MS, candle, text_of, trade, trades, write_file
+
+app = typer.Typer()
+app.command()(ingest)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    folder = tmp_path / "archive"
+    for day in (1, 2):
+        text = text_of(Kind.AGG_TRADES, trades(1500, first_id=1500 * day, start=DAY + (day - 1) * DAY_MS))
+        write_file(folder, f"BTCUSDT-aggTrades-2025-12-0{day}.zip", text, checksum=True)
+    write_file(folder, "BTCUSDT-5m-2025-12-01.zip", text_of(Kind.KLINES, [candle(DAY)]))
+    write_file(folder, "BTCUSDT-bookDepth-2025-12-01.zip", "x")
+    return folder
+
+
+def test_all_in(tmp_path: Path, archive: Path) -> None:
+    result = run(archive, "--db", tmp_path / "x.duckdb")
+    assert result.exit_code == 0, result.output
+    lines = [re.sub(r"\s+", " ", line.strip()) for line in result.stdout.splitlines()]
+    assert "symbol kind files rows stored from to" in lines
+    assert any(re.fullmatch(r"BTCUSDT aggTrades 2 3,000 [\d,]+ 2025-12-01 2025-12-02", line) for line in lines)
+    assert "BTCUSDT klines 5m 1 1 1 2025-12-01 2025-12-01" in lines
+    assert "not read: kind bookDepth (1 file)" in lines
+    assert any(line.startswith("note BTCUSDT-5m-2025-12-01.zip: taken as candles of the last price") for line in lines)
+    assert lines[-1] == "3 files ingested"
+    with Database(tmp_path / "x.duckdb", read_only=True) as db:
+        assert db.cursor().execute("SELECT count(*) FROM ledger").fetchall() == [(3,)]
+
+    again = run(archive, "--db", tmp_path / "x.duckdb")
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[-1] == "3 files already ingested"
+
+
+def test_a_rejected_file_is_named_with_its_reason(tmp_path: Path, archive: Path) -> None:
+    bad = write_file(archive, "BTCUSDT-aggTrades-2025-12-03.zip", text_of(Kind.AGG_TRADES, [trade(1, -3.1, 1, DAY)]))
+    result = run(archive, "--db", tmp_path / "x.duckdb")
+    assert result.exit_code == 1
+    assert f"rejected {bad}\n  line 2: price was -3.1, must be a positive number\n" in result.stdout
+    assert result.stdout.splitlines()[-1] == "3 files ingested, 1 file rejected"
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    result = run(tmp_path / "nowhere", "--db", tmp_path / "x.duckdb")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"error: {tmp_path / 'nowhere'} does not exist" in result.stderr
+    assert run("--db", tmp_path / "x.duckdb").exit_code == 2
+
+
+def test_a_file_that_is_no_database(tmp_path: Path, archive: Path) -> None:
+    (tmp_path / "x.duckdb").write_text("no database " * 1000)
+    result = run(archive, "--db", tmp_path / "x.duckdb")
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
+    assert "is not a DuckDB database" in result.stderr
+
+
+def test_json(tmp_path: Path, archive: Path) -> None:
+    write_file(archive, "BTCUSDT-aggTrades-2025-12-03.zip", "")
+    result = run(archive, "--db", tmp_path / "x.duckdb", "--format", "json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["counts"] == {"ingested": 3, "already ingested": 0, "rejected": 1, "not read": 1}
+    first = answer["files"][0]
+    assert (Path(first["path"]).name, first["status"]) == ("BTCUSDT-aggTrades-2025-12-01.zip", "ingested")
+    assert (first["symbol"], first["kind"], first["rows"], first["ts_start"]) == (
+        "BTCUSDT",
+        "aggTrades",
+        1500,
+        DAY * 10**6,
+    )
+    assert answer["files"][2]["reason"] == "the file is empty"
+
+
+def test_options_reach_the_store(tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIQSERVER_DB", str(tmp_path / "named" / "x.duckdb"))
+    assert run(archive, "--venue", "BYBIT", "--base-bin", "20").exit_code == 0
+    with Database(tmp_path / "named" / "x.duckdb") as db:
+        assert db.cursor().execute("SELECT venue, base_bin FROM symbols").fetchall() == [("BYBIT", 20.0)]
+    write_file(archive, "BTCUSDT-5m-2025-12-01.zip", text_of(Kind.KLINES, [candle(DAY, volume=8)]))
+    refused = run(archive, "--venue", "BYBIT")
+    assert refused.exit_code == 1
+    assert "--replace" in refused.stdout
+    assert run(archive, "--venue", "BYBIT", "--replace").exit_code == 0
+    other = run(archive, "--venue", "BYBIT", "--base-bin", "10")
+    assert other.exit_code == 2
+    assert "has flow bins of 20" in other.stderr
+
+
+def test_help_says_what_it_does() -> None:
+    text = re.sub(r"\s+", " ", run("--help").stdout)
+    assert "Bring archive files (zip or csv) into the database." in text
+    assert "0 all in or already there, 1 some file was rejected, 2 there was nothing to do it with" in text
