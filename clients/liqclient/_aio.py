@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -11,7 +11,16 @@ import grpc
 import grpc.aio
 
 from liqclient import _answers, _requests
-from liqclient._answers import Levels, ModelInfo, SymbolCoverage, SymbolInfo
+from liqclient._answers import (
+    Audit,
+    Comparison,
+    Heatmap,
+    Levels,
+    Liquidations,
+    ModelInfo,
+    SymbolCoverage,
+    SymbolInfo,
+)
 from liqclient._channel import (
     DEFAULT_KEEPALIVE,
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -21,8 +30,8 @@ from liqclient._channel import (
     Settings,
 )
 from liqclient._errors import Cancelled, DeadlineExceeded, error_from, unreachable
-from liqclient._types import Parameters, PriceRange, Side, Time, Unit
-from liqserver.v1 import liquidation_pb2_grpc, market_data_pb2_grpc
+from liqclient._types import Duration, ModelChoice, Parameters, PriceRange, Side, Time, Unit
+from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
 
 if TYPE_CHECKING:
     from liqserver.v1.liquidation_pb2_grpc import LiquidationServiceAsyncStub
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class AsyncClient:
-    """`Client` with the same methods as coroutines.
+    """`Client` with the same methods as coroutines, and as asynchronous iterators where it has iterators.
 
     May be made anywhere, but belongs to the event loop of its first call: grpc's channels cannot be shared by
     loops. Close it in that loop, or use it with ``async with``. A call that is cancelled is cancelled at the
@@ -116,6 +125,7 @@ class AsyncClient:
         unit: Unit = "notional",
         per_tier: bool = False,
         min_notional: float = 0.0,
+        derived: bool = False,
         parameters: Parameters | None = None,
         timeout: float | None = None,
     ) -> Levels:
@@ -131,9 +141,192 @@ class AsyncClient:
             unit=unit,
             per_tier=per_tier,
             min_notional=min_notional,
+            derived=derived,
             parameters=parameters,
         )
         return _answers.levels_answer(await self._call(lambda at: at.liquidation.GetLevels, request, timeout))
+
+    async def heatmap(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        model: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        lookback: Duration | None = None,
+        interval: Duration | None = None,
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> Heatmap:
+        """Return the levels over time; see `Client.heatmap`."""
+        request = _requests.heatmap_request(
+            symbol,
+            venue=venue,
+            model=model,
+            start=start,
+            end=end,
+            lookback=lookback,
+            interval=interval,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            parameters=parameters,
+        )
+        return _answers.heatmap_answer(await self._call(lambda at: at.liquidation.GetHeatmap, request, timeout))
+
+    async def compare(
+        self,
+        symbol: str,
+        models: Sequence[ModelChoice] | None = None,
+        *,
+        venue: str = "",
+        as_of: Time | None = None,
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        unit: Unit = "notional",
+        timeout: float | None = None,
+    ) -> Comparison:
+        """Return the levels of several models on one grid; see `Client.compare`."""
+        request = _requests.compare_request(
+            symbol,
+            models,
+            venue=venue,
+            as_of=as_of,
+            bin_size=bin_size,
+            price_range=price_range,
+            unit=unit,
+        )
+        return _answers.compare_answer(await self._call(lambda at: at.liquidation.CompareModels, request, timeout))
+
+    async def liquidations(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        side: Side = "both",
+        interval: Duration | None = None,
+        page_size: int | None = None,
+        page_token: str = "",
+        timeout: float | None = None,
+    ) -> Liquidations:
+        """Return one page of recorded liquidations; see `Client.liquidations`."""
+        request = _requests.liquidations_request(
+            symbol,
+            venue=venue,
+            start=start,
+            end=end,
+            side=side,
+            interval=interval,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return _answers.liquidations_answer(
+            await self._call(lambda at: at.liquidation.ListLiquidations, request, timeout)
+        )
+
+    def liquidation_pages(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        side: Side = "both",
+        interval: Duration | None = None,
+        page_size: int | None = None,
+        page_token: str = "",
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Liquidations, None]:
+        """Iterate over the pages of recorded liquidations; see `Client.liquidation_pages`."""
+        request = _requests.liquidations_request(
+            symbol,
+            venue=venue,
+            start=start,
+            end=end,
+            side=side,
+            interval=interval,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        self._settings.seconds(timeout)
+        return self._pages(request, timeout)
+
+    async def audit(
+        self,
+        symbol: str,
+        *,
+        interval: Duration,
+        start: Time | None = None,
+        end: Time | None = None,
+        venue: str = "",
+        model: str = "",
+        unit: Unit = "notional",
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> Audit:
+        """Return what was opened, closed and liquidated by interval; see `Client.audit`."""
+        request = _requests.audit_request(
+            symbol,
+            interval=interval,
+            start=start,
+            end=end,
+            venue=venue,
+            model=model,
+            unit=unit,
+            parameters=parameters,
+        )
+        return _answers.audit_answer(await self._call(lambda at: at.liquidation.GetAudit, request, timeout))
+
+    def replay(
+        self,
+        symbol: str,
+        *,
+        every: Duration,
+        start: Time | None = None,
+        end: Time | None = None,
+        venue: str = "",
+        model: str = "",
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        per_tier: bool = False,
+        min_notional: float = 0.0,
+        derived: bool = False,
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Levels, None]:
+        """Iterate over the levels as of one moment after the other; see `Client.replay`.
+
+        Breaking out of a loop over it cancels the call as soon as the event loop comes to it; leaving
+        `contextlib.aclosing` has cancelled it when it is left.
+        """
+        request = _requests.replay_request(
+            symbol,
+            every=every,
+            start=start,
+            end=end,
+            venue=venue,
+            model=model,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            per_tier=per_tier,
+            min_notional=min_notional,
+            derived=derived,
+            parameters=parameters,
+        )
+        seconds = self._settings.stream_seconds(timeout)
+        return self._stream(lambda at: at.liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
 
     async def coverage(
         self, symbol: str = "", venue: str = "", *, timeout: float | None = None
@@ -161,10 +354,44 @@ class AsyncClient:
     ) -> Response:
         link = self._linked()
         seconds = self._settings.seconds(timeout)
+        return await self._answered(method(link)(request, timeout=seconds, wait_for_ready=wait_for_ready), seconds)
+
+    async def _pages(
+        self, first: liquidation_pb2.ListLiquidationsRequest, timeout: float | None
+    ) -> AsyncGenerator[Liquidations, None]:
+        request: liquidation_pb2.ListLiquidationsRequest | None = first
+        while request is not None:
+            message = await self._call(lambda at: at.liquidation.ListLiquidations, request, timeout)
+            page = _answers.liquidations_answer(message)
+            yield page
+            request = _requests.next_page_request(request, page.next_page_token)
+
+    async def _stream[Request, Response, Answer](
+        self,
+        method: Callable[[_Link], grpc.aio.UnaryStreamMultiCallable[Request, Response]],
+        request: Request,
+        seconds: float | None,
+        answer: Callable[[Response], Answer],
+    ) -> AsyncGenerator[Answer, None]:
+        call = method(self._linked())(request, timeout=seconds)
+        messages = aiter(call)
         try:
-            return await method(link)(request, timeout=seconds, wait_for_ready=wait_for_ready)
+            while True:
+                message = await self._answered(anext(messages, None), seconds, late="the stream did not end")
+                if message is None:
+                    return
+                yield answer(message)
+        finally:
+            # Nothing else tells the server that nobody reads on.
+            call.cancel()
+
+    async def _answered[Response](
+        self, coming: Awaitable[Response], seconds: float | None, late: str = "no answer"
+    ) -> Response:
+        try:
+            return await coming
         except grpc.RpcError as exc:
-            raise error_from(exc, target=self._settings.target, timeout=seconds) from exc
+            raise error_from(exc, target=self._settings.target, timeout=seconds, late=late) from exc
         except asyncio.CancelledError as exc:
             # grpc ends the calls of a closing channel as if their tasks were cancelled, which they are not.
             task = asyncio.current_task()

@@ -10,7 +10,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from liqclient._errors import InvalidAnswer
 from liqclient._times import to_datetime
-from liqclient._types import DataKind, LeverageTier, MarginFormula, Parameters, Unit
+from liqclient._types import Compat, DataKind, LeverageTier, MarginFormula, Parameters, PositionSide, Unit
 from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
 
 _UNITS: dict[int, Unit] = {common_pb2.UNIT_NOTIONAL: "notional", common_pb2.UNIT_QTY: "qty"}
@@ -26,6 +26,8 @@ _MARGIN_FORMULAS: dict[int, MarginFormula] = {
     common_pb2.MARGIN_FORMULA_EXACT: "exact",
     common_pb2.MARGIN_FORMULA_SIMPLIFIED: "simplified",
 }
+_COMPATS: dict[int, Compat] = {common_pb2.COMPAT_NONE: "none", common_pb2.COMPAT_ORIGINAL: "original"}
+_SIDES: dict[int, Literal["long", "short"]] = {common_pb2.SIDE_LONG: "long", common_pb2.SIDE_SHORT: "short"}
 _DATA_KINDS: dict[int, DataKind] = {
     common_pb2.DATA_KIND_TRADES: "trades",
     common_pb2.DATA_KIND_OPEN_INTEREST: "open_interest",
@@ -171,6 +173,84 @@ class TierLevels:
     short: NDArray[np.float64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A run of dense bins: each holds at least three times the mean of the side's bins in the answered range.
+
+    One bin that does not may lie between.
+
+    Attributes
+    ----------
+    low, high
+        Left edge of the first bin and right edge of the last, quote units.
+    peak
+        Left edge of the densest bin.
+    amount
+        What the cluster holds, in the answer's unit.
+    distance
+        From the current price to the nearer edge, as a fraction of the current price, not negative.
+    distance_volatility
+        The same in units of realised volatility of one day; None while that is not known.
+    """
+
+    low: float
+    high: float
+    peak: float
+    amount: float
+    distance: float
+    distance_volatility: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imbalance:
+    """Longs and shorts within a distance of the current price.
+
+    Attributes
+    ----------
+    range
+        Distance up and down, as a fraction of the current price.
+    long
+        Longs with a level within the distance below, in the answer's unit.
+    short
+        Shorts with a level within the distance above.
+    imbalance
+        (short - long) / (short + long): +1 when only shorts are near; None when there is neither.
+    """
+
+    range: float
+    long: float
+    short: float
+    imbalance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DerivedFigures:
+    """What strategies derive from levels.
+
+    Attributes
+    ----------
+    cluster_below
+        Nearest cluster of longs below the current price; None when there is none in range.
+    cluster_above
+        Nearest cluster of shorts above the current price; None when there is none in range.
+    cumulative_long
+        Longs met on the way from the current price down to each bin, that bin included; as `Levels.price`.
+    cumulative_short
+        Shorts met on the way up.
+    imbalances
+        Within 1, 2, 5 and 10 % of the current price.
+    realised_volatility
+        Standard deviation of a day's log return, from the steps of the 24 hours before; None below 30 steps.
+    """
+
+    cluster_below: Cluster | None
+    cluster_above: Cluster | None
+    cumulative_long: NDArray[np.float64]
+    cumulative_short: NDArray[np.float64]
+    imbalances: tuple[Imbalance, ...]
+    realised_volatility: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Levels:
     """Liquidation levels in columns. The arrays are read-only.
@@ -193,6 +273,8 @@ class Levels:
         Sums in that unit.
     provenance
         Where the numbers come from.
+    derived
+        What derives from them; None unless asked for.
     """
 
     price: NDArray[np.float64]
@@ -203,6 +285,7 @@ class Levels:
     unit: Unit
     totals: BookTotals
     provenance: Provenance
+    derived: DerivedFigures | None
 
     @property
     def current_price(self) -> float:
@@ -237,6 +320,305 @@ class Levels:
         # repr gives the shortest text that reads back as the same number.
         rows = zip(*(map(repr, column.tolist()) for column in columns.values()), strict=True)
         return "".join(f"{','.join(row)}\n" for row in [tuple(columns), *rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Heatmap:
+    """Levels over time: T columns of time by B bins of price. The arrays are read-only.
+
+    Attributes
+    ----------
+    ts
+        UNIX nanoseconds of each column: levels as of then, shape (T,).
+    price
+        Left edge of each bin in quote units, ascending, shape (B,).
+    long, short
+        Amounts as in `Levels`, shape (T, B).
+    open, high, low, close
+        Path of the price that liquidates, in the interval up to each column; NaN where none is known. Shape (T,).
+    liquidated_long, liquidated_short
+        What was liquidated in the interval up to each column, in the answer's unit, shape (T,).
+    bin_size
+        Width of a bin in quote units.
+    interval
+        Nanoseconds between columns.
+    unit
+        Unit of the amounts.
+    provenance
+        Where the numbers come from, as of the last column.
+    """
+
+    ts: NDArray[np.int64]
+    price: NDArray[np.float64]
+    long: NDArray[np.float64]
+    short: NDArray[np.float64]
+    open: NDArray[np.float64]
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    liquidated_long: NDArray[np.float64]
+    liquidated_short: NDArray[np.float64]
+    bin_size: float
+    interval: int
+    unit: Unit
+    provenance: Provenance
+
+    def __repr__(self) -> str:
+        where = self.provenance
+        return (
+            f"<Heatmap {where.symbol}.{where.venue} {where.model} up to {where.as_of_datetime.isoformat()}: "
+            f"{len(self.ts)} moments every {self.interval / 1e9:g} s, {len(self.price)} bins of {self.bin_size:g}, "
+            f"{self.unit}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dicts, numbers and text, ready for `json.dumps`; NaN becomes None."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ComparedModel:
+    """One model's levels on the grid of a `Comparison`. Without an answer, it has nothing but ``unavailable``.
+
+    Attributes
+    ----------
+    long, short
+        Amounts by bin, read-only, as long as `Comparison.price`; None without an answer.
+    totals
+        Sums in the answer's unit; None without an answer.
+    provenance
+        Where the numbers come from; None without an answer.
+    unavailable
+        Why the model has no answer; None when it has one.
+    """
+
+    long: NDArray[np.float64] | None
+    short: NDArray[np.float64] | None
+    totals: BookTotals | None
+    provenance: Provenance | None
+    unavailable: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPair:
+    """How much two models agree within the range, each side's amounts taken as shares of their sum.
+
+    Attributes
+    ----------
+    a, b
+        Where the two stand in `Comparison.models`.
+    overlap_long, overlap_short
+        1 - total variation of the side, in [0, 1]; None when one of them is empty there.
+    rank_correlation_long, rank_correlation_short
+        Spearman's rank correlation over the bins; None when one of them does not vary there.
+    differ_most_price
+        Left edge of the bin where the shares differ most; None when there is none.
+    differ_most_side
+        On which side; None when there is none.
+    differ_most
+        Share of ``a`` minus share of ``b`` in that bin; None when there is none.
+    """
+
+    a: int
+    b: int
+    overlap_long: float | None
+    overlap_short: float | None
+    rank_correlation_long: float | None
+    rank_correlation_short: float | None
+    differ_most_price: float | None
+    differ_most_side: Literal["long", "short"] | None
+    differ_most: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Comparison:
+    """Several models on one grid at one moment. The arrays are read-only.
+
+    Attributes
+    ----------
+    price
+        Left edge of each bin in quote units, ascending: every bin of the range, shape (n,).
+    bin_size
+        Width of a bin in quote units.
+    unit
+        Unit of the amounts.
+    models
+        The models in the order asked; all of them, in the server's order, when none was named.
+    pairs
+        Every pair of models that have an answer.
+    """
+
+    price: NDArray[np.float64]
+    bin_size: float
+    unit: Unit
+    models: tuple[ComparedModel, ...]
+    pairs: tuple[ModelPair, ...]
+
+    def __repr__(self) -> str:
+        names = (m.provenance.model if m.provenance is not None else "unavailable" for m in self.models)
+        return f"<Comparison {', '.join(names)}: {len(self.price)} bins of {self.bin_size:g}, {self.unit}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dicts, numbers and text, ready for `json.dumps`."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LiquidationColumns:
+    """Recorded liquidations in read-only columns of equal length, by time.
+
+    Attributes
+    ----------
+    ts_event
+        UNIX nanoseconds, int64.
+    side
+        Side of the position that was liquidated, as int8: `PositionSide`, +1 for a long and -1 for a short.
+    price
+        Average price of the fills, quote units.
+    qty
+        Filled contracts, base units.
+    notional
+        price * qty, quote units.
+    """
+
+    ts_event: NDArray[np.int64]
+    side: NDArray[np.int8]
+    price: NDArray[np.float64]
+    qty: NDArray[np.float64]
+    notional: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LiquidationBuckets:
+    """Recorded liquidations by interval, in read-only columns; intervals without any are left out.
+
+    Attributes
+    ----------
+    ts
+        UNIX nanoseconds, int64: start of each interval.
+    long_notional, short_notional
+        Notional of what was liquidated, quote units.
+    long_qty, short_qty
+        The same in base units.
+    long_count, short_count
+        Number of recorded liquidations, int64.
+    """
+
+    ts: NDArray[np.int64]
+    long_notional: NDArray[np.float64]
+    short_notional: NDArray[np.float64]
+    long_qty: NDArray[np.float64]
+    short_qty: NDArray[np.float64]
+    long_count: NDArray[np.int64]
+    short_count: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Liquidations:
+    """A page of recorded liquidations: one by one or, when asked for an interval, added up.
+
+    Attributes
+    ----------
+    liquidations
+        One by one; None when they are added up.
+    buckets
+        By interval; None when they are one by one.
+    next_page_token
+        For ``page_token``, to get the page that follows; empty on the last.
+    total_rows
+        Recorded rows from start to end, all pages.
+    recorded_start, recorded_end
+        UNIX nanoseconds of the first and the last recorded liquidation of the symbol; None when there is none.
+    notices
+        Things a reader of the numbers should know, one sentence each.
+    generated_at
+        UNIX nanoseconds of the server's clock when the answer left.
+    """
+
+    liquidations: LiquidationColumns | None
+    buckets: LiquidationBuckets | None
+    next_page_token: str
+    total_rows: int
+    recorded_start: int | None
+    recorded_end: int | None
+    notices: tuple[str, ...]
+    generated_at: int | None
+
+    def __repr__(self) -> str:
+        parts = []
+        if self.liquidations is not None:
+            parts.append(f"{len(self.liquidations.ts_event)} one by one")
+        if self.buckets is not None:
+            parts.append(f"{len(self.buckets.ts)} intervals")
+        parts.append(f"{self.total_rows} rows in all")
+        return f"<Liquidations {', '.join(parts)}{', more pages follow' if self.next_page_token else ''}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dicts, numbers and text, ready for `json.dumps`."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Audit:
+    """What was opened, closed and liquidated by interval, according to a model. The arrays are read-only.
+
+    opened - closed - liquidated is the change of what is open, on either side. All columns have shape (N,), and
+    amounts are in the answer's unit.
+
+    Attributes
+    ----------
+    open_time
+        UNIX nanoseconds, int64: start of each interval.
+    opened_long, opened_short
+        Opened in the interval.
+    closed_long, closed_short
+        Closed voluntarily.
+    liquidated_long, liquidated_short
+        Liquidated.
+    unexplained_long, unexplained_short
+        Part of what was opened that the model cannot explain.
+    open_interest_start, open_interest_end
+        Open interest at the start and at the end of the interval.
+    no_level_share
+        Share of open interest without a level because of its kind at the end, mean of both sides.
+    interval
+        Nanoseconds of an interval.
+    unit
+        Unit of the amounts; ``notional`` is contracts times the newest price in their step.
+    provenance
+        Where the numbers come from, as of the end.
+    """
+
+    open_time: NDArray[np.int64]
+    opened_long: NDArray[np.float64]
+    opened_short: NDArray[np.float64]
+    closed_long: NDArray[np.float64]
+    closed_short: NDArray[np.float64]
+    liquidated_long: NDArray[np.float64]
+    liquidated_short: NDArray[np.float64]
+    unexplained_long: NDArray[np.float64]
+    unexplained_short: NDArray[np.float64]
+    open_interest_start: NDArray[np.float64]
+    open_interest_end: NDArray[np.float64]
+    no_level_share: NDArray[np.float64]
+    interval: int
+    unit: Unit
+    provenance: Provenance
+
+    def __repr__(self) -> str:
+        where = self.provenance
+        return (
+            f"<Audit {where.symbol}.{where.venue} {where.model} up to {where.as_of_datetime.isoformat()}: "
+            f"{len(self.open_time)} intervals of {self.interval / 1e9:g} s, {self.unit}>"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dicts, numbers and text, ready for `json.dumps`; NaN becomes None."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,6 +753,8 @@ class ModelInfo:
         Its parameters.
     required
         Inputs it cannot do without; None stands for one that this client does not know.
+    has_time_axis
+        Whether it answers `Client.heatmap`, `Client.audit` and `Client.replay`.
     """
 
     id: str
@@ -380,6 +764,7 @@ class ModelInfo:
     is_default: bool
     parameters: tuple[ParameterInfo, ...]
     required: tuple[DataKind | None, ...]
+    has_time_axis: bool
 
 
 def levels_answer(message: liquidation_pb2.GetLevelsResponse) -> Levels:
@@ -390,15 +775,11 @@ def levels_answer(message: liquidation_pb2.GetLevelsResponse) -> Levels:
     InvalidAnswer
         If a part that every answer carries is missing, or columns differ in length.
     """
-    for part in ("levels", "totals", "provenance"):
-        if not _has(message, part):
-            raise InvalidAnswer(f"the server's answer lacks {part}")
+    _check_parts(message, "levels", "totals", "provenance")
     columns = message.levels
     price = _column(columns.price)
     n = len(price)
-    unit = _UNITS.get(message.unit)
-    if unit is None:
-        raise InvalidAnswer(f"the server's answer has no unit that this client knows: {message.unit}")
+    unit = _unit(message.unit)
     tiers: dict[float, TierLevels] = {}
     for tier in columns.tiers:
         if tier.leverage in tiers:
@@ -416,14 +797,124 @@ def levels_answer(message: liquidation_pb2.GetLevelsResponse) -> Levels:
         tiers=tiers,
         bin_size=_needed(message.bin_size, "bin_size"),
         unit=unit,
-        totals=BookTotals(
-            long=message.totals.long,
-            short=message.totals.short,
-            long_in_range=message.totals.long_in_range,
-            short_in_range=message.totals.short_in_range,
-        ),
+        totals=_totals(message.totals),
+        provenance=_provenance(message.provenance),
+        derived=_derived(message.derived, n) if _has(message, "derived") else None,
+    )
+
+
+def heatmap_answer(message: liquidation_pb2.GetHeatmapResponse) -> Heatmap:
+    """Return the answer of `Client.heatmap`.
+
+    Raises
+    ------
+    InvalidAnswer
+        If a part that every answer carries is missing, or columns differ in length.
+    """
+    _check_parts(message, "provenance")
+    ts, price = _int_column(message.ts), _column(message.price)
+    moments, shape = len(ts), (len(ts), len(price))
+    return Heatmap(
+        ts=ts,
+        price=price,
+        long=_column(message.long, shape[0] * shape[1], "long").reshape(shape),
+        short=_column(message.short, shape[0] * shape[1], "short").reshape(shape),
+        open=_column(message.open, moments, "open"),
+        high=_column(message.high, moments, "high"),
+        low=_column(message.low, moments, "low"),
+        close=_column(message.close, moments, "close"),
+        liquidated_long=_column(message.liquidated_long, moments, "liquidated_long"),
+        liquidated_short=_column(message.liquidated_short, moments, "liquidated_short"),
+        bin_size=_needed(message.bin_size, "bin_size"),
+        interval=_needed(message.interval, "interval"),
+        unit=_unit(message.unit),
         provenance=_provenance(message.provenance),
     )
+
+
+def compare_answer(message: liquidation_pb2.CompareModelsResponse) -> Comparison:
+    """Return the answer of `Client.compare`.
+
+    Raises
+    ------
+    InvalidAnswer
+        If a part that every answer carries is missing, columns differ in length, or a pair names a model that has
+        no answer.
+    """
+    price = _column(message.price)
+    models = tuple(_compared_model(m, len(price), f"models[{i}]") for i, m in enumerate(message.models))
+    return Comparison(
+        price=price,
+        bin_size=_needed(message.bin_size, "bin_size"),
+        unit=_unit(message.unit),
+        models=models,
+        pairs=tuple(_model_pair(pair, models) for pair in message.pairs),
+    )
+
+
+def liquidations_answer(message: liquidation_pb2.ListLiquidationsResponse) -> Liquidations:
+    """Return the answer of `Client.liquidations`.
+
+    Raises
+    ------
+    InvalidAnswer
+        If not exactly one of the two column sets is there, columns differ in length, or a side is neither.
+    """
+    one_by_one, added_up = _has(message, "liquidations"), _has(message, "buckets")
+    if one_by_one == added_up:
+        raise InvalidAnswer("the server's answer must have either liquidations or buckets")
+    return Liquidations(
+        liquidations=_liquidation_columns(message.liquidations) if one_by_one else None,
+        buckets=_liquidation_buckets(message.buckets) if added_up else None,
+        next_page_token=message.next_page_token,
+        total_rows=message.total_rows,
+        recorded_start=message.recorded_start or None,
+        recorded_end=message.recorded_end or None,
+        notices=tuple(message.notices),
+        generated_at=message.generated_at or None,
+    )
+
+
+def audit_answer(message: liquidation_pb2.GetAuditResponse) -> Audit:
+    """Return the answer of `Client.audit`.
+
+    Raises
+    ------
+    InvalidAnswer
+        If a part that every answer carries is missing, or columns differ in length.
+    """
+    _check_parts(message, "provenance")
+    open_time = _int_column(message.open_time)
+    n = len(open_time)
+    return Audit(
+        open_time=open_time,
+        opened_long=_column(message.opened_long, n, "opened_long"),
+        opened_short=_column(message.opened_short, n, "opened_short"),
+        closed_long=_column(message.closed_long, n, "closed_long"),
+        closed_short=_column(message.closed_short, n, "closed_short"),
+        liquidated_long=_column(message.liquidated_long, n, "liquidated_long"),
+        liquidated_short=_column(message.liquidated_short, n, "liquidated_short"),
+        unexplained_long=_column(message.unexplained_long, n, "unexplained_long"),
+        unexplained_short=_column(message.unexplained_short, n, "unexplained_short"),
+        open_interest_start=_column(message.open_interest_start, n, "open_interest_start"),
+        open_interest_end=_column(message.open_interest_end, n, "open_interest_end"),
+        no_level_share=_column(message.no_level_share, n, "no_level_share"),
+        interval=_needed(message.interval, "interval"),
+        unit=_unit(message.unit),
+        provenance=_provenance(message.provenance),
+    )
+
+
+def replay_answer(message: liquidation_pb2.ReplayLevelsResponse) -> Levels:
+    """Return one moment of `Client.replay`.
+
+    Raises
+    ------
+    InvalidAnswer
+        As `levels_answer`.
+    """
+    _check_parts(message, "levels")
+    return levels_answer(message.levels)
 
 
 def coverage_answer(message: market_data_pb2.GetCoverageResponse) -> list[SymbolCoverage]:
@@ -471,9 +962,110 @@ def models_answer(message: market_data_pb2.ListModelsResponse) -> list[ModelInfo
                 for p in m.parameters
             ),
             required=tuple(_DATA_KINDS.get(kind) for kind in m.required),
+            has_time_axis=m.has_time_axis,
         )
         for m in message.models
     ]
+
+
+def _totals(message: liquidation_pb2.BookTotals) -> BookTotals:
+    return BookTotals(
+        long=message.long,
+        short=message.short,
+        long_in_range=message.long_in_range,
+        short_in_range=message.short_in_range,
+    )
+
+
+def _derived(message: liquidation_pb2.DerivedFigures, n: int) -> DerivedFigures:
+    return DerivedFigures(
+        cluster_below=_cluster(message.cluster_below, "cluster_below") if _has(message, "cluster_below") else None,
+        cluster_above=_cluster(message.cluster_above, "cluster_above") if _has(message, "cluster_above") else None,
+        cumulative_long=_column(message.cumulative_long, n, "derived.cumulative_long"),
+        cumulative_short=_column(message.cumulative_short, n, "derived.cumulative_short"),
+        imbalances=tuple(
+            Imbalance(
+                range=_needed(m.range, "derived.imbalances.range"),
+                long=m.long,
+                short=m.short,
+                imbalance=_given(m, "imbalance"),
+            )
+            for m in message.imbalances
+        ),
+        realised_volatility=_given(message, "realised_volatility"),
+    )
+
+
+def _cluster(message: liquidation_pb2.Cluster, name: str) -> Cluster:
+    return Cluster(
+        # A first bin may begin at 0, but none ends there.
+        low=message.low,
+        high=_needed(message.high, f"derived.{name}.high"),
+        peak=message.peak,
+        amount=_needed(message.amount, f"derived.{name}.amount"),
+        distance=message.distance,
+        distance_volatility=_given(message, "distance_volatility"),
+    )
+
+
+def _compared_model(message: liquidation_pb2.ComparedModel, n: int, name: str) -> ComparedModel:
+    if message.unavailable:
+        return ComparedModel(long=None, short=None, totals=None, provenance=None, unavailable=message.unavailable)
+    _check_parts(message, "totals", "provenance")
+    return ComparedModel(
+        long=_column(message.long, n, f"{name}.long"),
+        short=_column(message.short, n, f"{name}.short"),
+        totals=_totals(message.totals),
+        provenance=_provenance(message.provenance),
+        unavailable=None,
+    )
+
+
+def _model_pair(message: liquidation_pb2.ModelPair, models: tuple[ComparedModel, ...]) -> ModelPair:
+    for index in (message.a, message.b):
+        if not 0 <= index < len(models) or models[index].unavailable is not None:
+            raise InvalidAnswer(f"the server's answer has a pair with model {index}, which has no answer")
+    differ = _has(message, "differ_most_price")
+    side = _SIDES.get(message.differ_most_side)
+    if differ and side is None:
+        raise InvalidAnswer("the server's answer does not say on which side two models differ most")
+    return ModelPair(
+        a=message.a,
+        b=message.b,
+        overlap_long=_given(message, "overlap_long"),
+        overlap_short=_given(message, "overlap_short"),
+        rank_correlation_long=_given(message, "rank_correlation_long"),
+        rank_correlation_short=_given(message, "rank_correlation_short"),
+        differ_most_price=message.differ_most_price if differ else None,
+        differ_most_side=side if differ else None,
+        differ_most=message.differ_most if differ else None,
+    )
+
+
+def _liquidation_columns(message: liquidation_pb2.LiquidationColumns) -> LiquidationColumns:
+    ts_event = _int_column(message.ts_event)
+    n = len(ts_event)
+    return LiquidationColumns(
+        ts_event=ts_event,
+        side=_side_column(message.side, n),
+        price=_column(message.price, n, "liquidations.price"),
+        qty=_column(message.qty, n, "liquidations.qty"),
+        notional=_column(message.notional, n, "liquidations.notional"),
+    )
+
+
+def _liquidation_buckets(message: liquidation_pb2.LiquidationBuckets) -> LiquidationBuckets:
+    ts = _int_column(message.ts)
+    n = len(ts)
+    return LiquidationBuckets(
+        ts=ts,
+        long_notional=_column(message.long_notional, n, "buckets.long_notional"),
+        short_notional=_column(message.short_notional, n, "buckets.short_notional"),
+        long_qty=_column(message.long_qty, n, "buckets.long_qty"),
+        short_qty=_column(message.short_qty, n, "buckets.short_qty"),
+        long_count=_int_column(message.long_count, n, "buckets.long_count"),
+        short_count=_int_column(message.short_count, n, "buckets.short_count"),
+    )
 
 
 def _provenance(message: common_pb2.Provenance) -> Provenance:
@@ -516,6 +1108,13 @@ def _parameters(message: common_pb2.ModelParameters) -> Parameters:
         margin_formula=_MARGIN_FORMULAS.get(message.margin_formula),
         funding_erosion=_given(message, "funding_erosion"),
         position_notional=_given(message, "position_notional"),
+        lookback=message.lookback if _has(message, "lookback") else None,
+        whale_threshold=_given(message, "whale_threshold"),
+        gross_value=_given(message, "gross_value"),
+        top_n=message.top_n if _has(message, "top_n") else None,
+        portion=_given(message, "portion"),
+        funding_tilt=_given(message, "funding_tilt"),
+        compat=_COMPATS.get(message.compat),
     )
 
 
@@ -548,11 +1147,39 @@ def _kind_coverage(message: market_data_pb2.KindCoverage) -> KindCoverage:
 
 def _column(values: Iterable[float], n: int | None = None, name: str = "") -> NDArray[np.float64]:
     # Copies the packed field at once instead of number by number.
-    column = np.asarray(values, dtype=np.float64)
+    return _checked(np.asarray(values, dtype=np.float64), n, name)
+
+
+def _int_column(values: Iterable[int], n: int | None = None, name: str = "") -> NDArray[np.int64]:
+    return _checked(np.asarray(values, dtype=np.int64), n, name)
+
+
+def _side_column(values: Iterable[int], n: int) -> NDArray[np.int8]:
+    sides = _int_column(values, n, "liquidations.side")
+    longs = sides == common_pb2.SIDE_LONG
+    if not np.all(longs | (sides == common_pb2.SIDE_SHORT)):
+        raise InvalidAnswer("the server's answer has a liquidation that is neither of a long nor of a short")
+    return _checked(np.where(longs, np.int8(PositionSide.LONG), np.int8(PositionSide.SHORT)))
+
+
+def _checked[A: NDArray[Any]](column: A, n: int | None = None, name: str = "") -> A:
     if n is not None and len(column) != n:
-        raise InvalidAnswer(f"the server's answer has {n} prices but {len(column)} values of {name}")
+        raise InvalidAnswer(f"the server's answer must have {n} values of {name}, has {len(column)}")
     column.flags.writeable = False
     return column
+
+
+def _unit(value: int) -> Unit:
+    unit = _UNITS.get(value)
+    if unit is None:
+        raise InvalidAnswer(f"the server's answer has no unit that this client knows: {value}")
+    return unit
+
+
+def _check_parts(message: Message, *parts: str) -> None:
+    for part in parts:
+        if not _has(message, part):
+            raise InvalidAnswer(f"the server's answer lacks {part}")
 
 
 def _has(message: Message, field: str) -> bool:
@@ -573,6 +1200,10 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
     if dataclasses.is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f" and (unknown := np.isnan(value)).any():
+            plain = value.astype(object)
+            plain[unknown] = None
+            return plain.tolist()
         return value.tolist()
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -60,7 +60,16 @@ class Settings:
         ValueError
             If ``timeout`` is not positive.
         """
-        seconds = self.timeout if timeout is None else timeout
+        return self.stream_seconds(self.timeout if timeout is None else timeout)
+
+    def stream_seconds(self, seconds: float | None) -> float | None:
+        """Return the deadline of a stream in seconds: none at all when the call names none.
+
+        Raises
+        ------
+        ValueError
+            If ``seconds`` is not positive.
+        """
         if seconds is not None and not seconds > 0:
             raise ValueError(f"timeout must be positive, was {seconds}")
         return seconds

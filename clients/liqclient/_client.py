@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Self
 
 import grpc
 
 from liqclient import _answers, _requests
-from liqclient._answers import Levels, ModelInfo, SymbolCoverage, SymbolInfo
+from liqclient._answers import (
+    Audit,
+    Comparison,
+    Heatmap,
+    Levels,
+    Liquidations,
+    ModelInfo,
+    SymbolCoverage,
+    SymbolInfo,
+)
 from liqclient._channel import (
     DEFAULT_KEEPALIVE,
     DEFAULT_MAX_MESSAGE_BYTES,
@@ -18,8 +28,8 @@ from liqclient._channel import (
     Settings,
 )
 from liqclient._errors import DeadlineExceeded, error_from, unreachable
-from liqclient._types import Parameters, PriceRange, Side, Time, Unit
-from liqserver.v1 import liquidation_pb2_grpc, market_data_pb2_grpc
+from liqclient._types import Duration, ModelChoice, Parameters, PriceRange, Side, Time, Unit
+from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
 
 
 class Client:
@@ -136,6 +146,7 @@ class Client:
         unit: Unit = "notional",
         per_tier: bool = False,
         min_notional: float = 0.0,
+        derived: bool = False,
         parameters: Parameters | None = None,
         timeout: float | None = None,
     ) -> Levels:
@@ -166,6 +177,8 @@ class Client:
             Also break the amounts down by leverage tier.
         min_notional
             Leave out bins that hold less than this on both sides, in quote units.
+        derived
+            Also give the nearest clusters, cumulative amounts, imbalances and volatility; see `DerivedFigures`.
         parameters
             Parameters of the model; None for its defaults.
         timeout
@@ -201,9 +214,312 @@ class Client:
             unit=unit,
             per_tier=per_tier,
             min_notional=min_notional,
+            derived=derived,
             parameters=parameters,
         )
         return _answers.levels_answer(self._call(self._liquidation.GetLevels, request, timeout))
+
+    def heatmap(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        model: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        lookback: Duration | None = None,
+        interval: Duration | None = None,
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> Heatmap:
+        """Return the levels over time: a matrix of time by price, with the path of the price and what it swept.
+
+        Only models with a time axis answer; `models` tells which.
+
+        Parameters
+        ----------
+        symbol, venue, model, bin_size, price_range, side, unit, parameters, timeout
+            As in `levels`; ``price_range`` is around the price at the end.
+        start, end
+            Moments of the first and the last column, as ``as_of`` in `levels`; None for ``lookback`` before the
+            end, and for the newest data.
+        lookback
+            Length of time before the end, instead of ``start``: nanoseconds, a timedelta, a numpy timedelta64, or
+            text such as ``5m``, ``4h``, ``30d``. None for the server's default.
+        interval
+            Length of time between columns; None for the server's choice.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument cannot be sent, such as a datetime without time zone.
+        LiqClientError
+            If the call fails, as in `levels`.
+        """
+        request = _requests.heatmap_request(
+            symbol,
+            venue=venue,
+            model=model,
+            start=start,
+            end=end,
+            lookback=lookback,
+            interval=interval,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            parameters=parameters,
+        )
+        return _answers.heatmap_answer(self._call(self._liquidation.GetHeatmap, request, timeout))
+
+    def compare(
+        self,
+        symbol: str,
+        models: Sequence[ModelChoice] | None = None,
+        *,
+        venue: str = "",
+        as_of: Time | None = None,
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        unit: Unit = "notional",
+        timeout: float | None = None,
+    ) -> Comparison:
+        """Return the levels of several models on one grid at one moment, and how much they agree.
+
+        Parameters
+        ----------
+        symbol, venue, as_of, bin_size, price_range, unit, timeout
+            As in `levels`.
+        models
+            The models by identifier or, where not the defaults are meant, as pairs of identifier and parameters;
+            None for every model with its defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument cannot be sent, such as a datetime without time zone.
+        LiqClientError
+            If the call fails, as in `levels`. One model without an answer is no failure; see `ComparedModel`.
+        """
+        request = _requests.compare_request(
+            symbol,
+            models,
+            venue=venue,
+            as_of=as_of,
+            bin_size=bin_size,
+            price_range=price_range,
+            unit=unit,
+        )
+        return _answers.compare_answer(self._call(self._liquidation.CompareModels, request, timeout))
+
+    def liquidations(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        side: Side = "both",
+        interval: Duration | None = None,
+        page_size: int | None = None,
+        page_token: str = "",
+        timeout: float | None = None,
+    ) -> Liquidations:
+        """Return one page of recorded liquidations, one by one or added up by interval.
+
+        Parameters
+        ----------
+        symbol, venue, timeout
+            As in `levels`.
+        start, end
+            Moments as ``as_of`` in `levels`: from ``start``, before ``end``. None for all that is recorded.
+        side
+            Which side of positions.
+        interval
+            Length of time to add up by: nanoseconds, a timedelta, a numpy timedelta64, or text such as ``5m``,
+            ``4h``, ``30d``. None to list one by one.
+        page_size
+            Most rows of the answer; None for the server's default.
+        page_token
+            ``next_page_token`` of the page before; empty for the first page. The other arguments must be the same.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument cannot be sent, such as a datetime without time zone.
+        LiqClientError
+            If the call fails, as in `levels`.
+        """
+        request = _requests.liquidations_request(
+            symbol,
+            venue=venue,
+            start=start,
+            end=end,
+            side=side,
+            interval=interval,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return _answers.liquidations_answer(self._call(self._liquidation.ListLiquidations, request, timeout))
+
+    def liquidation_pages(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        side: Side = "both",
+        interval: Duration | None = None,
+        page_size: int | None = None,
+        page_token: str = "",
+        timeout: float | None = None,
+    ) -> Generator[Liquidations, None, None]:
+        """Iterate over the pages of recorded liquidations, each asked for when it is wanted.
+
+        Parameters
+        ----------
+        symbol, venue, start, end, side, interval, page_size
+            As in `liquidations`.
+        page_token
+            Where to begin: ``next_page_token`` of an earlier page; empty for the first page.
+        timeout
+            Seconds that each page may take; None for the client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument cannot be sent.
+        LiqClientError
+            While iterating, if a call fails.
+        """
+        request = _requests.liquidations_request(
+            symbol,
+            venue=venue,
+            start=start,
+            end=end,
+            side=side,
+            interval=interval,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        self._settings.seconds(timeout)
+        self._check_open()
+        return self._pages(request, timeout)
+
+    def audit(
+        self,
+        symbol: str,
+        *,
+        interval: Duration,
+        start: Time | None = None,
+        end: Time | None = None,
+        venue: str = "",
+        model: str = "",
+        unit: Unit = "notional",
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> Audit:
+        """Return what was opened, closed and liquidated by interval, according to a model with a time axis.
+
+        Parameters
+        ----------
+        symbol, venue, model, unit, parameters, timeout
+            As in `levels`.
+        interval
+            Length of an interval: nanoseconds, a timedelta, a numpy timedelta64, or text such as ``5m``, ``4h``,
+            ``30d``.
+        start, end
+            Start of the first interval and end of the last, as ``as_of`` in `levels`. None for the start of the
+            model's history, and for the newest data.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument cannot be sent, such as a datetime without time zone.
+        LiqClientError
+            If the call fails, as in `levels`.
+        """
+        request = _requests.audit_request(
+            symbol,
+            interval=interval,
+            start=start,
+            end=end,
+            venue=venue,
+            model=model,
+            unit=unit,
+            parameters=parameters,
+        )
+        return _answers.audit_answer(self._call(self._liquidation.GetAudit, request, timeout))
+
+    def replay(
+        self,
+        symbol: str,
+        *,
+        every: Duration,
+        start: Time | None = None,
+        end: Time | None = None,
+        venue: str = "",
+        model: str = "",
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        per_tier: bool = False,
+        min_notional: float = 0.0,
+        derived: bool = False,
+        parameters: Parameters | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Levels, None, None]:
+        """Iterate over the levels as of one moment after the other.
+
+        The call begins with the first moment that is asked for and goes as fast as it is read. Breaking out of a
+        loop over it cancels the call at the server; where the iterator lives on, its ``close`` does, as by
+        `contextlib.closing`. Only models with a time axis answer; `models` tells which.
+
+        Parameters
+        ----------
+        symbol, venue, model, bin_size, price_range, side, unit, per_tier, min_notional, derived, parameters
+            As in `levels`.
+        every
+            Length of time between moments: nanoseconds, a timedelta, a numpy timedelta64, or text such as ``5m``,
+            ``4h``, ``30d``.
+        start, end
+            The first moment, and the one that none is after, as ``as_of`` in `levels`. None for the start of the
+            model's history, and for the newest data.
+        timeout
+            Seconds the whole replay may take; None for no limit, whatever the client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument cannot be sent.
+        LiqClientError
+            While iterating, if the call fails, as in `levels`.
+        """
+        request = _requests.replay_request(
+            symbol,
+            every=every,
+            start=start,
+            end=end,
+            venue=venue,
+            model=model,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            per_tier=per_tier,
+            min_notional=min_notional,
+            derived=derived,
+            parameters=parameters,
+        )
+        seconds = self._settings.stream_seconds(timeout)
+        self._check_open()
+        return self._stream(self._liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
 
     def coverage(self, symbol: str = "", venue: str = "", *, timeout: float | None = None) -> list[SymbolCoverage]:
         """Return what data the server holds, by venue and symbol, kind by kind.
@@ -272,6 +588,39 @@ class Client:
             return method(request, timeout=seconds, wait_for_ready=wait_for_ready)
         except grpc.RpcError as exc:
             raise error_from(exc, target=self._settings.target, timeout=seconds) from exc
+
+    def _pages(
+        self, first: liquidation_pb2.ListLiquidationsRequest, timeout: float | None
+    ) -> Generator[Liquidations, None, None]:
+        request: liquidation_pb2.ListLiquidationsRequest | None = first
+        while request is not None:
+            page = _answers.liquidations_answer(self._call(self._liquidation.ListLiquidations, request, timeout))
+            yield page
+            request = _requests.next_page_request(request, page.next_page_token)
+
+    def _stream[Request, Response, Answer](
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        seconds: float | None,
+        answer: Callable[[Response], Answer],
+    ) -> Generator[Answer, None, None]:
+        self._check_open()
+        call = method(request, timeout=seconds)
+        try:
+            while True:
+                try:
+                    message = next(call, None)
+                except grpc.RpcError as exc:
+                    raise error_from(
+                        exc, target=self._settings.target, timeout=seconds, late="the stream did not end"
+                    ) from exc
+                if message is None:
+                    return
+                yield answer(message)
+        finally:
+            # Nothing else tells the server that nobody reads on.
+            call.cancel()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -5,7 +5,7 @@
     LiqClientError
     ├── InvalidArgument      a field of the request is not allowed
     ├── NotFound             unknown symbol, venue or model
-    ├── OutOfRange           as_of outside the data
+    ├── OutOfRange           as_of, start or end outside the data
     ├── FailedPrecondition   an input that the model needs is missing
     ├── ResourceExhausted    too many calls, or an answer larger than max_message_bytes
     ├── Unauthenticated      no token, or one that the server does not know
@@ -107,7 +107,7 @@ class NotFound(LiqClientError):
 
 
 class OutOfRange(LiqClientError):
-    """``as_of`` lies outside the data."""
+    """``as_of``, or ``start`` or ``end``, lies outside the data."""
 
     code = grpc.StatusCode.OUT_OF_RANGE
 
@@ -210,7 +210,7 @@ def unreachable(target: str, why: str) -> Unavailable:
     return Unavailable(f"no liqserver reached at {target}: {why}; start one with `liqserver serve`")
 
 
-def error_from(error: grpc.RpcError, *, target: str, timeout: float | None) -> LiqClientError:
+def error_from(error: grpc.RpcError, *, target: str, timeout: float | None, late: str = "no answer") -> LiqClientError:
     """Return the exception for a failed call of either flavour.
 
     Parameters
@@ -221,6 +221,8 @@ def error_from(error: grpc.RpcError, *, target: str, timeout: float | None) -> L
         Address that was called.
     timeout
         Deadline of the call in seconds, None for none.
+    late
+        What a call that passed it is told to be.
     """
     # Both flavours raise an error that is the call as well, which the type stubs do not say.
     call = cast("grpc.Call", error)
@@ -231,7 +233,7 @@ def error_from(error: grpc.RpcError, *, target: str, timeout: float | None) -> L
         if code is grpc.StatusCode.UNAVAILABLE:
             return unreachable(target, details)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED and timeout is not None:
-            return DeadlineExceeded(f"no answer within {timeout:g} s")
+            return DeadlineExceeded(f"{late} within {timeout:g} s")
     reason, metadata = None, {}
     violations = []
     for detail in status.details if status is not None else ():

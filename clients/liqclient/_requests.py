@@ -5,11 +5,22 @@ Only what the wire cannot carry is refused here; what is allowed is the server's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from liqclient._times import to_nanoseconds
-from liqclient._types import MarginFormula, Parameters, PriceRange, Side, Time, Unit
+from liqclient._errors import InvalidAnswer
+from liqclient._times import to_duration_nanoseconds, to_nanoseconds
+from liqclient._types import (
+    Compat,
+    Duration,
+    MarginFormula,
+    ModelChoice,
+    Parameters,
+    PriceRange,
+    Side,
+    Time,
+    Unit,
+)
 from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
 
 _SIDES: dict[Side, common_pb2.Side.ValueType] = {
@@ -26,6 +37,10 @@ _MARGIN_FORMULAS: dict[MarginFormula, common_pb2.MarginFormula.ValueType] = {
     "exact": common_pb2.MARGIN_FORMULA_EXACT,
     "simplified": common_pb2.MARGIN_FORMULA_SIMPLIFIED,
 }
+_COMPATS: dict[Compat, common_pb2.Compat.ValueType] = {
+    "none": common_pb2.COMPAT_NONE,
+    "original": common_pb2.COMPAT_ORIGINAL,
+}
 
 
 def levels_request(
@@ -40,6 +55,7 @@ def levels_request(
     unit: Unit,
     per_tier: bool,
     min_notional: float,
+    derived: bool,
     parameters: Parameters | None,
 ) -> liquidation_pb2.GetLevelsRequest:
     """Return the request of `Client.levels`.
@@ -51,23 +67,222 @@ def levels_request(
     ValueError
         If ``as_of`` has no time zone, ``bin_size`` is 0, or a name is none of those allowed.
     """
-    if bin_size == 0:
-        raise ValueError("bin_size must not be 0, which the server reads as its own choice; give None for that")
-    query = liquidation_pb2.LevelsQuery(
-        symbol=symbol,
+    query = _query(
+        symbol,
         venue=venue,
         model=model,
-        bin_size=0.0 if bin_size is None else bin_size,
-        side=_choice("side", side, _SIDES),
-        unit=_choice("unit", unit, _UNITS),
+        bin_size=bin_size,
+        price_range=price_range,
+        side=side,
+        unit=unit,
         per_tier=per_tier,
         min_notional=min_notional,
+        derived=derived,
+        parameters=parameters,
     )
-    if parameters is not None:
-        query.parameters.CopyFrom(_parameters(parameters))
-    if price_range is not None:
-        query.price_range.CopyFrom(_price_range(price_range))
-    return liquidation_pb2.GetLevelsRequest(query=query, as_of=None if as_of is None else to_nanoseconds(as_of))
+    return liquidation_pb2.GetLevelsRequest(query=query, as_of=_moment(as_of))
+
+
+def heatmap_request(
+    symbol: str,
+    *,
+    venue: str,
+    model: str,
+    start: Time | None,
+    end: Time | None,
+    lookback: Duration | None,
+    interval: Duration | None,
+    bin_size: float | None,
+    price_range: PriceRange | None,
+    side: Side,
+    unit: Unit,
+    parameters: Parameters | None,
+) -> liquidation_pb2.GetHeatmapRequest:
+    """Return the request of `Client.heatmap`.
+
+    Raises
+    ------
+    TypeError
+        If a moment, a length of time or ``price_range`` is of no type that names one.
+    ValueError
+        If one of them cannot be read, ``bin_size`` or ``interval`` is 0, or a name is none of those allowed.
+    """
+    query = _query(
+        symbol,
+        venue=venue,
+        model=model,
+        bin_size=bin_size,
+        price_range=price_range,
+        side=side,
+        unit=unit,
+        parameters=parameters,
+    )
+    return liquidation_pb2.GetHeatmapRequest(
+        query=query,
+        end=_moment(end),
+        start=_moment(start),
+        lookback=None if lookback is None else to_duration_nanoseconds(lookback, "lookback"),
+        interval=_not_zero("interval", interval, "its own choice"),
+    )
+
+
+def compare_request(
+    symbol: str,
+    models: Sequence[ModelChoice] | None,
+    *,
+    venue: str,
+    as_of: Time | None,
+    bin_size: float | None,
+    price_range: PriceRange | None,
+    unit: Unit,
+) -> liquidation_pb2.CompareModelsRequest:
+    """Return the request of `Client.compare`.
+
+    Raises
+    ------
+    TypeError
+        If ``as_of`` or ``price_range`` is of no type that names one, or ``models`` no sequence of models.
+    ValueError
+        If ``as_of`` has no time zone, ``bin_size`` is 0, ``models`` is empty, or a name is none of those allowed.
+    """
+    if isinstance(models, str):
+        raise TypeError("models must be a sequence of models, was one text")
+    if models is not None and not models:
+        raise ValueError("models must not be empty, which the server reads as every model; give None for that")
+    query = _query(symbol, venue=venue, bin_size=bin_size, price_range=price_range, unit=unit)
+    return liquidation_pb2.CompareModelsRequest(
+        query=query, as_of=_moment(as_of), models=[_model_choice(choice) for choice in models or ()]
+    )
+
+
+def liquidations_request(
+    symbol: str,
+    *,
+    venue: str,
+    start: Time | None,
+    end: Time | None,
+    side: Side,
+    interval: Duration | None,
+    page_size: int | None,
+    page_token: str,
+) -> liquidation_pb2.ListLiquidationsRequest:
+    """Return the request of `Client.liquidations`.
+
+    Raises
+    ------
+    TypeError
+        If a moment or ``interval`` is of no type that names one.
+    ValueError
+        If one of them cannot be read, ``interval`` or ``page_size`` is 0 or does not fit, or ``side`` is none of
+        those allowed.
+    """
+    if page_size == 0:
+        raise ValueError("page_size must not be 0, which the server reads as its own choice; give None for that")
+    return liquidation_pb2.ListLiquidationsRequest(
+        symbol=symbol,
+        venue=venue,
+        start=_moment(start),
+        end=_moment(end),
+        side=_choice("side", side, _SIDES),
+        interval=_not_zero("interval", interval, "one by one"),
+        page_size=page_size or 0,
+        page_token=page_token,
+    )
+
+
+def next_page_request(
+    request: liquidation_pb2.ListLiquidationsRequest, token: str
+) -> liquidation_pb2.ListLiquidationsRequest | None:
+    """Return the request of the page that follows, None after the last.
+
+    Raises
+    ------
+    InvalidAnswer
+        If the token is the one just sent: it would give the same page for ever.
+    """
+    if not token:
+        return None
+    if token == request.page_token:
+        raise InvalidAnswer("the server's answer names itself as the next page")
+    following = liquidation_pb2.ListLiquidationsRequest()
+    following.CopyFrom(request)
+    following.page_token = token
+    return following
+
+
+def audit_request(
+    symbol: str,
+    *,
+    interval: Duration,
+    start: Time | None,
+    end: Time | None,
+    venue: str,
+    model: str,
+    unit: Unit,
+    parameters: Parameters | None,
+) -> liquidation_pb2.GetAuditRequest:
+    """Return the request of `Client.audit`.
+
+    Raises
+    ------
+    TypeError
+        If a moment or ``interval`` is of no type that names one.
+    ValueError
+        If one of them cannot be read, or ``unit`` is none of those allowed.
+    """
+    return liquidation_pb2.GetAuditRequest(
+        query=_query(symbol, venue=venue, model=model, unit=unit, parameters=parameters),
+        start=_moment(start),
+        end=_moment(end),
+        interval=to_duration_nanoseconds(interval, "interval"),
+    )
+
+
+def replay_request(
+    symbol: str,
+    *,
+    every: Duration,
+    start: Time | None,
+    end: Time | None,
+    venue: str,
+    model: str,
+    bin_size: float | None,
+    price_range: PriceRange | None,
+    side: Side,
+    unit: Unit,
+    per_tier: bool,
+    min_notional: float,
+    derived: bool,
+    parameters: Parameters | None,
+) -> liquidation_pb2.ReplayLevelsRequest:
+    """Return the request of `Client.replay`.
+
+    Raises
+    ------
+    TypeError
+        If a moment, ``every`` or ``price_range`` is of no type that names one.
+    ValueError
+        If one of them cannot be read, ``bin_size`` is 0, or a name is none of those allowed.
+    """
+    query = _query(
+        symbol,
+        venue=venue,
+        model=model,
+        bin_size=bin_size,
+        price_range=price_range,
+        side=side,
+        unit=unit,
+        per_tier=per_tier,
+        min_notional=min_notional,
+        derived=derived,
+        parameters=parameters,
+    )
+    return liquidation_pb2.ReplayLevelsRequest(
+        query=query,
+        start=_moment(start),
+        end=_moment(end),
+        every=to_duration_nanoseconds(every, "every"),
+    )
 
 
 def coverage_request(symbol: str, venue: str) -> market_data_pb2.GetCoverageRequest:
@@ -85,6 +300,59 @@ def models_request() -> market_data_pb2.ListModelsRequest:
     return market_data_pb2.ListModelsRequest()
 
 
+def _query(
+    symbol: str,
+    *,
+    venue: str,
+    model: str = "",
+    bin_size: float | None = None,
+    price_range: PriceRange | None = None,
+    side: Side = "both",
+    unit: Unit,
+    per_tier: bool = False,
+    min_notional: float = 0.0,
+    derived: bool = False,
+    parameters: Parameters | None = None,
+) -> liquidation_pb2.LevelsQuery:
+    if bin_size == 0:
+        raise ValueError("bin_size must not be 0, which the server reads as its own choice; give None for that")
+    return liquidation_pb2.LevelsQuery(
+        symbol=symbol,
+        venue=venue,
+        model=model,
+        parameters=None if parameters is None else _parameters(parameters),
+        bin_size=0.0 if bin_size is None else bin_size,
+        price_range=None if price_range is None else _price_range(price_range),
+        side=_choice("side", side, _SIDES),
+        unit=_choice("unit", unit, _UNITS),
+        per_tier=per_tier,
+        min_notional=min_notional,
+        derived=derived,
+    )
+
+
+def _moment(time: Time | None) -> int | None:
+    return None if time is None else to_nanoseconds(time)
+
+
+def _not_zero(name: str, duration: Duration | None, meaning: str) -> int:
+    if duration is None:
+        return 0
+    ns = to_duration_nanoseconds(duration, name)
+    if ns == 0:
+        raise ValueError(f"{name} must not be 0, which the server reads as {meaning}; give None for that")
+    return ns
+
+
+def _model_choice(choice: ModelChoice) -> liquidation_pb2.ModelChoice:
+    match choice:
+        case str():
+            return liquidation_pb2.ModelChoice(model=choice)
+        case str() as model, Parameters() as parameters:
+            return liquidation_pb2.ModelChoice(model=model, parameters=_parameters(parameters))
+    raise TypeError(f"models must be identifiers or pairs of identifier and Parameters, was {choice!r}")
+
+
 def _price_range(price_range: PriceRange) -> liquidation_pb2.PriceRange:
     if isinstance(price_range, tuple):
         if len(price_range) != 2:
@@ -96,7 +364,7 @@ def _price_range(price_range: PriceRange) -> liquidation_pb2.PriceRange:
 
 
 def _parameters(parameters: Parameters) -> common_pb2.ModelParameters:
-    formula = parameters.margin_formula
+    formula, compat, lookback = parameters.margin_formula, parameters.compat, parameters.lookback
     return common_pb2.ModelParameters(
         kappa=parameters.kappa,
         taker_tilt=parameters.taker_tilt,
@@ -110,6 +378,13 @@ def _parameters(parameters: Parameters) -> common_pb2.ModelParameters:
         margin_formula=None if formula is None else _choice("margin_formula", formula, _MARGIN_FORMULAS),
         funding_erosion=parameters.funding_erosion,
         position_notional=parameters.position_notional,
+        lookback=None if lookback is None else to_duration_nanoseconds(lookback, "lookback"),
+        whale_threshold=parameters.whale_threshold,
+        gross_value=parameters.gross_value,
+        top_n=parameters.top_n,
+        portion=parameters.portion,
+        funding_tilt=parameters.funding_tilt,
+        compat=None if compat is None else _choice("compat", compat, _COMPATS),
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Literal
 
 import numpy as np
+
+from liqclient._times import to_duration_nanoseconds
 
 type Side = Literal["both", "long", "short"]
 """Side of positions to answer (never of orders: a SELL order that liquidates closes a long)."""
@@ -18,14 +21,30 @@ type Unit = Literal["notional", "qty"]
 type MarginFormula = Literal["exact", "simplified"]
 """How a liquidation price is computed: by the exchange's brackets, or by one linear formula."""
 
+type Compat = Literal["none", "original"]
+"""Which behaviour of an original system a model keeps: its known faults mended, or its own computation."""
+
 type DataKind = Literal["trades", "open_interest", "mark_price", "klines", "funding", "liquidations"]
 """Kind of input data."""
 
 type Time = int | dt.datetime | np.datetime64 | str
 """A moment: UNIX nanoseconds, aware datetime, numpy datetime (UTC), or ISO 8601 text with ``Z`` or offset."""
 
+type Duration = int | dt.timedelta | np.timedelta64 | str
+"""A length of time: nanoseconds, timedelta, numpy timedelta, or text such as ``30s``, ``5m``, ``4h``, ``30d``."""
+
 type PriceRange = float | tuple[float, float]
 """A range around the current price, as fractions of it: one number for both ways, or (down, up)."""
+
+type ModelChoice = str | tuple[str, Parameters]
+"""A model to compare: its identifier alone for its defaults, or with its parameters."""
+
+
+class PositionSide(IntEnum):
+    """Side of a position in columns; the value is its sign."""
+
+    LONG = 1
+    SHORT = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +104,27 @@ class Parameters:
         Share of funding that is paid from the margin of positions, in [0, 1].
     position_notional
         Notional of a typical position in quote units; decides the bracket.
+    lookback
+        How far back entries count; any `Duration` is taken, nanoseconds are kept.
+    whale_threshold
+        Only trades of at least this notional count, quote units.
+    gross_value
+        Select taker trades of at least this notional, quote units.
+    top_n
+        Select the so many largest taker trades of each side.
+    portion
+        Select the largest fraction of the taker trades of each side, in (0, 1].
+    funding_tilt
+        How strongly funding tilts the leverage mix of the side that pays.
+    compat
+        Which behaviour of an original system to keep; also None for one that this client does not know.
 
     Raises
     ------
+    TypeError
+        If ``lookback`` is of no type that names a length of time.
     ValueError
-        If ``tiers`` is empty: the protocol cannot tell that from not given.
+        If ``tiers`` is empty: the protocol cannot tell that from not given. If ``lookback`` cannot be read.
     """
 
     kappa: float | None = None
@@ -101,8 +136,17 @@ class Parameters:
     margin_formula: MarginFormula | None = None
     funding_erosion: float | None = None
     position_notional: float | None = None
+    lookback: Duration | None = None
+    whale_threshold: float | None = None
+    gross_value: float | None = None
+    top_n: int | None = None
+    portion: float | None = None
+    funding_tilt: float | None = None
+    compat: Compat | None = None
 
     def __post_init__(self) -> None:
+        if self.lookback is not None:
+            object.__setattr__(self, "lookback", to_duration_nanoseconds(self.lookback, "lookback"))
         if self.tiers is None:
             return
         if not self.tiers:

@@ -10,7 +10,7 @@ import typer
 import liqclient
 from liqserver import __version__
 from liqserver.cli import brackets as brackets_commands
-from liqserver.cli import demo, ingest, query, serve, simulate
+from liqserver.cli import demo, ingest, liquidations, query, serve, simulate
 from liqserver.cli.output import errors_console
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
 app.command(rich_help_panel="Ask")(query.levels)
+app.command(rich_help_panel="Ask")(liquidations.liquidations)
 app.command(rich_help_panel="Ask")(query.coverage)
 app.command(rich_help_panel="Ask")(query.symbols)
 app.command(rich_help_panel="Ask")(query.models)

@@ -23,10 +23,11 @@ from rich.progress import Progress as ProgressBar
 from rich.table import Table
 
 from liqserver import config
-from liqserver.store.archive import ArchiveError, interval_name, utc
+from liqserver.store.archive import ArchiveError, find_files, interval_name, utc
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, IngestReport, Progress, Status
 from liqserver.store.ingest import ingest as ingest_files
+from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET
 
 # Notices of one wording are shown once with the first few files they are of.
 _NAMES_SHOWN = 3
@@ -53,12 +54,17 @@ def ingest(
     replace: Annotated[
         bool, typer.Option("--replace", help="Put files of a known name and other content in the place of the old.")
     ] = False,
+    quote_asset: Annotated[
+        str,
+        typer.Option(help="What symbols are quoted in whose names in recordings of force orders do not say it."),
+    ] = DEFAULT_QUOTE_ASSET,
     format: Annotated[Format, typer.Option("--format", help="How the summary is printed.")] = Format.TABLE,
 ) -> None:
     """Bring archive files (zip or csv) into the database.
 
-    Trades, candles, mark prices, open interest and funding in the layout of data.binance.vision. Files that are
-    there already are left alone, so it can be repeated; a bad file is rejected whole and the others go in.
+    Trades, candles, mark prices, open interest, funding and liquidations in the layout of data.binance.vision, and
+    recordings of all force orders (force_orders_DATE.csv). Files that are there already are left alone, so it can be
+    repeated; a bad file is rejected whole and the others go in.
 
     Exit status: 0 all in or already there, 1 some file was rejected, 2 there was nothing to do it with.
     """
@@ -67,6 +73,8 @@ def ingest(
         # A pipe has no width to fit into.
         out = Console(highlight=False, width=_PIPE_WIDTH)
     try:
+        # Before the database: a slip of the pen makes no file.
+        find_files(paths)
         with Database(db or config.default_db()) as database, _progress_bar(err) as bar:
             task = bar.add_task("ingest", total=None, files=0, done=0)
 
@@ -79,7 +87,15 @@ def ingest(
                     files=progress.files,
                 )
 
-            report = ingest_files(database, paths, venue=venue, base_bin=base_bin, replace=replace, progress=show)
+            report = ingest_files(
+                database,
+                paths,
+                venue=venue,
+                base_bin=base_bin,
+                replace=replace,
+                quote_asset=quote_asset,
+                progress=show,
+            )
     except (ArchiveError, StoreError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from error

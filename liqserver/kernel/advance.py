@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from liqserver.kernel.book import LONG, SHORT, BookParameters, PositionBook, cover_history, start_book
 from liqserver.kernel.history import History
 
-# Columns of the audit of a step, contracts. Opened and closed include what is unexplained and liquidated
-# respectively does not: total_after = total_before + opened - closed - liquidated, on either side.
+# Columns of the audit of a step, contracts. What was opened includes what is unexplained, what was closed does not
+# include what was liquidated: total after = total before + opened - closed - liquidated, on either side. The last two
+# are what is open after the step without a level because of its kind.
 AUDIT_COLUMNS = (
     "opened_long",
     "opened_short",
@@ -40,6 +41,8 @@ AUDIT_COLUMNS = (
     "liquidated_short",
     "unexplained_long",
     "unexplained_short",
+    "no_level_long",
+    "no_level_short",
 )
 
 # A scale this small is multiplied into its row, far from where doubles lose precision.
@@ -69,7 +72,7 @@ def advance(
 
     Returns
     -------
-    float64, shape (S, 8)
+    float64, shape (S, 10)
         Columns of ``AUDIT_COLUMNS``; S is 0 without ``audit``.
 
     Raises
@@ -308,6 +311,7 @@ def _advance(
                     audit[s, 2 + side] = max(now - total[side], 0.0)
                     audit[s, 4 + side] = liquidated
                     audit[s, 6 + side] = unexplained
+                    audit[s, 8 + side] = unplaced[side, tiers]
         start = stop
 
 

@@ -142,6 +142,16 @@ class PositionBook:
             ts=self.ts,
         )
 
+    def assign(self, other: PositionBook) -> None:
+        """Become a copy of ``other``, in the memory of this book where it fits."""
+        for name in ("placed", "scale", "mass", "shift", "unplaced", "edge"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine.shape == theirs.shape:
+                np.copyto(mine, theirs)
+            else:
+                setattr(self, name, theirs.copy())
+        self.width, self.first_bin, self.ts = other.width, other.first_bin, other.ts
+
     def total(self) -> NDArray[np.float64]:
         """Open contracts of longs and shorts, placed or not, shape (2,)."""
         return np.asarray(self.mass.sum(axis=1) + self.unplaced.sum(axis=1))

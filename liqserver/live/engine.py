@@ -19,6 +19,7 @@ from liqserver.live.resident import ResidentMarket
 from liqserver.models.market import Market, ModelLevels, Timeline
 from liqserver.models.parameters import MarginFormula, ParameterError, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
+from liqserver.models.selection import MissingDetail
 
 # An as-of time may lie this far behind the newest data: live inputs arrive late, and the answer states staleness.
 AS_OF_GRACE = 3_600_000_000_000
@@ -110,6 +111,8 @@ class LevelsEngine:
             levels = self._timeline(key, model, resident, parameters).at(moment)
         except ParameterError as error:
             raise InvalidField(f"query.parameters.{error.field}", error.was, error.allowed) from None
+        except MissingDetail as error:
+            raise MissingInput(error.what, error.message) from None
         watermarks = resident.watermarks(stop)
         held = levels.qty.sum(axis=(1, 2)) + levels.no_level + levels.unknown_entry
         unknown_entry = _shares(levels.unknown_entry, held)

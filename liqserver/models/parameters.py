@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import Enum
+from typing import Any
 
 
 class MarginFormula(Enum):
@@ -13,6 +14,13 @@ class MarginFormula(Enum):
 
     EXACT = "exact"
     SIMPLIFIED = "simplified"
+
+
+class Compat(Enum):
+    """Whether a model computes as it should, or as the tool it is taken from did."""
+
+    NONE = "none"
+    ORIGINAL = "original"
 
 
 class ParameterError(ValueError):
@@ -68,6 +76,17 @@ class Parameters:
         Share of funding paid from the margin of positions.
     position_notional : float
         Notional of a typical position, quote units; decides its bracket.
+    lookback : int
+        Nanoseconds before the as-of time from which entries are taken.
+    whale_threshold : float
+        Smallest notional of a trade that counts, quote units.
+    gross_value, top_n, portion : float, int, float
+        Which trades of a side are selected: those of at least this notional (quote units), the largest so many,
+        or this largest fraction.
+    funding_tilt : float
+        How strongly funding moves the leverage mix of the side that pays it.
+    compat : Compat
+        Whether to compute as the original did, with its faults.
     """
 
     kappa: float | None = None
@@ -79,16 +98,37 @@ class Parameters:
     margin_formula: MarginFormula | None = None
     funding_erosion: float | None = None
     position_notional: float | None = None
+    lookback: int | None = None
+    whale_threshold: float | None = None
+    gross_value: float | None = None
+    top_n: int | None = None
+    portion: float | None = None
+    funding_tilt: float | None = None
+    compat: Compat | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """One parameter of a model: its name in ``Parameters``, what it does, what is allowed."""
+    """One parameter of a model: its name in ``Parameters``, what it does, what is allowed.
+
+    Attributes
+    ----------
+    name, description, allowed : str
+        For users.
+    check : callable
+        Whether a value is allowed.
+    instead_of : tuple of str
+        Parameters whose place it takes: their defaults do not hold beside it, and they cannot be given with it.
+    in_original : bool
+        Whether it has a use with ``compat=original``.
+    """
 
     name: str
     description: str
     allowed: str
     check: Callable[[object], bool]
+    instead_of: tuple[str, ...] = ()
+    in_original: bool = True
 
 
 def number(low: float, high: float, *, open_low: bool = False) -> tuple[str, Callable[[object], bool]]:
@@ -104,8 +144,42 @@ def number(low: float, high: float, *, open_low: bool = False) -> tuple[str, Cal
     return text, check
 
 
-def resolve(given: Parameters, defaults: Parameters, specs: tuple[ParameterSpec, ...], model: str) -> Parameters:
+MINUTE = 60_000_000_000
+DAY = 1440 * MINUTE
+
+LOOKBACK = ParameterSpec(
+    "lookback",
+    "Nanoseconds before the as-of time from which entries are taken.",
+    f"must be whole nanoseconds from {MINUTE} (1 minute) to {3650 * DAY} (3650 days)",
+    lambda value: isinstance(value, int) and MINUTE <= value <= 3650 * DAY,
+)
+COMPAT = ParameterSpec(
+    "compat",
+    "none, or original: compute as the tool the model is taken from did, faults included.",
+    "must be none or original",
+    lambda value: isinstance(value, Compat),
+)
+
+
+def resolve(
+    given: Parameters,
+    defaults: Parameters,
+    specs: tuple[ParameterSpec, ...],
+    model: str,
+    original: Parameters | None = None,
+) -> Parameters:
     """Return the parameters in force: what was given, completed with the model's defaults.
+
+    Parameters
+    ----------
+    given, defaults : Parameters
+        What the request says, and what holds where it says nothing.
+    specs : tuple of ParameterSpec
+        What the model has a use for.
+    model : str
+        Its id, for messages.
+    original : Parameters, optional
+        Takes the place of ``defaults`` with ``compat=original``.
 
     Raises
     ------
@@ -113,6 +187,8 @@ def resolve(given: Parameters, defaults: Parameters, specs: tuple[ParameterSpec,
         If a parameter is given that the model has no use for, or a value is not allowed.
     """
     known = {spec.name: spec for spec in specs}
+    as_original = given.compat is Compat.ORIGINAL
+    chosen: dict[str, Any] = {}
     for field in fields(given):
         value = getattr(given, field.name)
         if value is None:
@@ -124,8 +200,15 @@ def resolve(given: Parameters, defaults: Parameters, specs: tuple[ParameterSpec,
             )
         if not spec.check(value):
             raise ParameterError(field.name, _shown(value), spec.allowed)
-    chosen = {name: getattr(given, name) for name in known if getattr(given, name) is not None}
-    return replace(defaults, **chosen)
+        if as_original and not spec.in_original:
+            raise ParameterError(field.name, _shown(value), f"but {model} has no use for it with compat=original")
+        chosen[field.name] = value
+    for name in tuple(chosen):
+        for other in known[name].instead_of:
+            if other in chosen:
+                raise ParameterError(name, _shown(chosen[name]), f"but {other} is given too: only one of them can hold")
+            defaults, original = replace(defaults, **{other: None}), original and replace(original, **{other: None})
+    return replace(original if as_original and original is not None else defaults, **chosen)
 
 
 def with_hazards(parameters: Parameters) -> Parameters:
@@ -140,8 +223,8 @@ def with_hazards(parameters: Parameters) -> Parameters:
 
 
 def _shown(value: object) -> str:
-    if isinstance(value, MarginFormula):
-        return value.value
+    if isinstance(value, Enum):
+        return str(value.value)
     if isinstance(value, tuple):
         return "[" + ", ".join(f"{tier.leverage:g}x:{tier.weight:g}" for tier in value) + "]"
     return repr(value)

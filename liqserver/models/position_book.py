@@ -7,16 +7,26 @@ are a prior, the same for every market.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from liqserver.kernel import BookParameters, History, PositionBook, advance, start_book
-from liqserver.margin import BracketTable, Side, liquidation_ratio, simplified_ratio
+from liqserver.kernel import AUDIT_COLUMNS, BookParameters, History, PositionBook, advance, start_book
+from liqserver.margin import BracketTable
 from liqserver.models.market import Market, ModelLevels
-from liqserver.models.parameters import MarginFormula, ParameterError, Parameters, ParameterSpec, Tier, number
+from liqserver.models.parameters import MarginFormula, Parameters, ParameterSpec, Tier, number
+from liqserver.models.tiers import (
+    MARGIN_FORMULA,
+    POSITION_NOTIONAL,
+    SIDES,
+    bracket_notional,
+    bracket_periods,
+    in_force,
+    level_ratios,
+    leverages,
+    tiers_allowed,
+)
 
 ID = "position_book"
 
@@ -49,19 +59,6 @@ DEFAULTS = Parameters(
 )
 
 
-def _tiers_allowed(value: object) -> bool:
-    if not isinstance(value, tuple) or not 1 <= len(value) <= 64:
-        return False
-    leverages = [tier.leverage for tier in value]
-    return (
-        all(math.isfinite(tier.leverage) and 1 < tier.leverage <= 500 for tier in value)
-        and all(math.isfinite(tier.weight) and tier.weight >= 0 for tier in value)
-        and all(tier.hazard is None or (math.isfinite(tier.hazard) and 0 < tier.hazard <= 1e6) for tier in value)
-        and len(set(leverages)) == len(leverages)
-        and sum(tier.weight for tier in value) > 0
-    )
-
-
 PARAMETERS = (
     ParameterSpec(
         "kappa",
@@ -73,21 +70,14 @@ PARAMETERS = (
         "tiers",
         "Leverage tiers: leverage, weight in the flow, hazard of closing.",
         "must be 1 to 64 tiers of different leverage in (1, 500], weights >= 0 that do not all vanish, hazards > 0",
-        _tiers_allowed,
+        tiers_allowed,
     ),
     ParameterSpec("no_level_weight", "Weight of positions without a level of interest.", *number(0, 1e6)),
     ParameterSpec("no_level_hazard", "Hazard of closing of those.", *number(0, 1e6, open_low=True)),
     ParameterSpec("hazard_exponent", "e of hazard = leverage^e for tiers that name none.", *number(0, 3)),
-    ParameterSpec(
-        "margin_formula",
-        "Exact margin with brackets, or the simplified formula of LiquidationHeatmap.",
-        "must be exact or simplified",
-        lambda value: isinstance(value, MarginFormula),
-    ),
+    MARGIN_FORMULA,
     ParameterSpec("funding_erosion", "Share of funding paid from the margin of positions.", *number(0, 1)),
-    ParameterSpec(
-        "position_notional", "Notional of a typical position; decides its bracket.", *number(0, 1e9, open_low=True)
-    ),
+    POSITION_NOTIONAL,
 )
 
 
@@ -127,37 +117,24 @@ def epochs(parameters: Parameters, tables: tuple[BracketTable, ...]) -> tuple[Ep
     ParameterError
         If a tier's leverage leaves no room between entry and liquidation.
     """
-    if parameters.margin_formula is MarginFormula.SIMPLIFIED:
-        return (Epoch(_BEGINNING, "", _book_parameters(parameters, None)),)
-    if not tables:
-        raise ValueError("the exact margin formula needs a bracket table")
-    starts = [_BEGINNING, *(table.effective_from for table in tables[1:])]
     return tuple(
-        Epoch(start, table.table_id, _book_parameters(parameters, table))
-        for start, table in zip(starts, tables, strict=True)
+        Epoch(period.start, period.table_id, _book_parameters(parameters, period.table))
+        for period in bracket_periods(parameters, tables)
     )
-
-
-_BEGINNING = -(2**63)
 
 
 def _book_parameters(parameters: Parameters, table: BracketTable | None) -> BookParameters:
     tiers = parameters.tiers
     assert tiers is not None  # noqa: S101 - parameters in force are complete
-    leverage = np.array([tier.leverage for tier in tiers])
-    if table is None:
-        ratio = np.stack([simplified_ratio(side, leverage) for side in (Side.LONG, Side.SHORT)])
-        mmr = np.zeros(len(leverage))  # the simplified formula moves a level by what margin it gains, undivided
-    else:
-        # Nobody can hold more at a leverage than the brackets allow; a tier above all of them is margin that shrank.
-        most = np.maximum(table.max_notional(leverage), table.notional_cap[0])
-        notional = np.minimum(float(parameters.position_notional or 0.0), most)
-        ratio = np.stack([liquidation_ratio(side, leverage, notional, table) for side in (Side.LONG, Side.SHORT)])
-        mmr = table.mmr[table.index(notional)]
-    dead = (ratio[0] >= 1) | (ratio[1] <= 1)
-    if dead.any():
-        where = f"by {table.table_id}" if table is not None else "by the simplified formula"
-        raise ParameterError("tiers", f"{leverage[dead][0]:g}x", f"but {where} that is liquidated at its entry")
+    leverage = leverages(parameters)
+    notional = float(parameters.position_notional or 0.0)
+    ratio = np.stack([level_ratios(side, leverage, notional, table) for side in SIDES])
+    # The simplified formula moves a level by what margin it gains, undivided.
+    mmr = (
+        np.zeros(len(leverage))
+        if table is None
+        else table.mmr[table.index(bracket_notional(leverage, notional, table))]
+    )
     weight = np.array([*(tier.weight for tier in tiers), parameters.no_level_weight], dtype=np.float64)
     return BookParameters(
         ratio=ratio,
@@ -182,7 +159,7 @@ def begin(history: History, steps: tuple[Epoch, ...], width: float) -> tuple[Pos
     if first is None:
         raise ValueError("the position book needs open interest")
     ts = int(history.step_end[first])
-    return start_book(float(history.open_interest[first]), _in_force(steps, ts).parameters, width, ts), first + 1
+    return start_book(float(history.open_interest[first]), in_force(steps, ts).parameters, width, ts), first + 1
 
 
 def drive(
@@ -194,7 +171,7 @@ def drive(
 
     Returns
     -------
-    float64, shape (stop - start, 8)
+    float64, shape (stop - start, 10)
         Columns of ``kernel.AUDIT_COLUMNS``; no rows without ``audit``.
     """
     cuts = [start]
@@ -207,13 +184,9 @@ def drive(
     rows = []
     for first, last in pairwise(cuts):
         if last > first:
-            in_force = _in_force(steps, int(history.step_end[first])).parameters
-            rows.append(advance(book, in_force, history.slice(first, last), audit=audit))
-    return np.concatenate(rows) if rows else np.empty((0, 8))
-
-
-def _in_force(steps: tuple[Epoch, ...], ts: int) -> Epoch:
-    return [epoch for epoch in steps if epoch.start <= ts][-1]
+            epoch = in_force(steps, int(history.step_end[first]))
+            rows.append(advance(book, epoch.parameters, history.slice(first, last), audit=audit))
+    return np.concatenate(rows) if rows else np.empty((0, len(AUDIT_COLUMNS)))
 
 
 class BookTimeline:
@@ -225,7 +198,7 @@ class BookTimeline:
     def __init__(self, market: Market, parameters: Parameters) -> None:
         self._market = market
         self._epochs = epochs(parameters, market.brackets)
-        self._leverage = np.array([tier.leverage for tier in parameters.tiers or ()])
+        self._leverage = leverages(parameters)
         book, step = begin(market.history, self._epochs, market.base_bin)
         # Books after so many steps, ascending; each stands at a step with open interest.
         self._kept = {step: book}
@@ -256,7 +229,7 @@ class BookTimeline:
             open_interest=open_interest,
             no_level=book.no_level(),
             unknown_entry=book.unknown_entry(),
-            bracket_table=_in_force(self._epochs, ts).table_id,
+            bracket_table=in_force(self._epochs, ts).table_id,
         )
 
     def _book_after(self, step: int) -> PositionBook:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from liqserver.kernel import Source
 from liqserver.live.answers import AmountUnit, LevelsAnswer, LevelsQuery, Provenance, Sides
 from liqserver.live.errors import InvalidField
-from liqserver.models.parameters import MarginFormula, Parameters, Tier
+from liqserver.models.parameters import Compat, MarginFormula, Parameters, Tier
 from liqserver.v1 import common_pb2, liquidation_pb2
 
 if sys.byteorder != "little":
@@ -47,6 +47,12 @@ _FORMULAS = {
     common_pb2.MARGIN_FORMULA_EXACT: MarginFormula.EXACT,
     common_pb2.MARGIN_FORMULA_SIMPLIFIED: MarginFormula.SIMPLIFIED,
 }
+_COMPATS = {
+    common_pb2.COMPAT_UNSPECIFIED: Compat.NONE,
+    common_pb2.COMPAT_NONE: Compat.NONE,
+    common_pb2.COMPAT_ORIGINAL: Compat.ORIGINAL,
+}
+_COMPAT_VALUES = {Compat.NONE: common_pb2.COMPAT_NONE, Compat.ORIGINAL: common_pb2.COMPAT_ORIGINAL}
 _FORMULA_VALUES = {
     MarginFormula.EXACT: common_pb2.MARGIN_FORMULA_EXACT,
     MarginFormula.SIMPLIFIED: common_pb2.MARGIN_FORMULA_SIMPLIFIED,
@@ -55,6 +61,8 @@ _FORMULA_VALUES = {
 
 def levels_query(message: liquidation_pb2.LevelsQuery) -> LevelsQuery:
     """Return the query that ``message`` asks; raises ``InvalidField`` for an enum value that is not known."""
+    if message.derived:
+        raise InvalidField("query.derived", "true", "this server does not offer derived figures")
     ranged = {}
     if message.HasField("price_range"):
         ranged = {"down": message.price_range.down, "up": message.price_range.up}
@@ -92,6 +100,8 @@ def _parameters(message: common_pb2.ModelParameters) -> Parameters:
             given[field.name] = getattr(message, field.name)
     if "margin_formula" in given:
         given["margin_formula"] = _known(_FORMULAS, "query.parameters.margin_formula", message.margin_formula)
+    if "compat" in given:
+        given["compat"] = _known(_COMPATS, "query.parameters.compat", message.compat)
     return Parameters(**given)  # type: ignore[arg-type]
 
 
@@ -157,7 +167,7 @@ def provenance(of: Provenance) -> common_pb2.Provenance:
         current_price=of.current_price.value,
         current_price_source=_SOURCES[of.current_price.source],
         current_price_ts=of.current_price.ts,
-        open_interest=of.open_interest,
+        open_interest=of.open_interest if of.open_interest == of.open_interest else 0.0,
         no_level_share_long=of.no_level_share[0],
         no_level_share_short=of.no_level_share[1],
         unknown_entry_share_long=of.unknown_entry_share[0],
@@ -180,5 +190,9 @@ def parameters(of: Parameters) -> common_pb2.ModelParameters:
             for tier in value:
                 message.tiers.add(leverage=tier.leverage, weight=tier.weight, hazard=tier.hazard or 0.0)
         else:
-            setattr(message, field.name, _FORMULA_VALUES[value] if isinstance(value, MarginFormula) else value)
+            if isinstance(value, MarginFormula):
+                value = _FORMULA_VALUES[value]
+            elif isinstance(value, Compat):
+                value = _COMPAT_VALUES[value]
+            setattr(message, field.name, value)
     return message

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import fields
 
 from liqserver.live.errors import UnknownName
-from liqserver.models.parameters import MarginFormula, Parameters
+from liqserver.models.parameters import Compat, MarginFormula, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
 from liqserver.store import coverage
 from liqserver.store.archive import Kind
@@ -22,6 +22,7 @@ _DATA_KINDS = {
     Kind.MARK_PRICE_KLINES: common_pb2.DATA_KIND_MARK_PRICE,
     Kind.KLINES: common_pb2.DATA_KIND_KLINES,
     Kind.FUNDING_RATE: common_pb2.DATA_KIND_FUNDING,
+    Kind.LIQUIDATION_SNAPSHOT: common_pb2.DATA_KIND_LIQUIDATIONS,
 }
 
 
@@ -130,6 +131,7 @@ def _model(of: Model) -> market_data_pb2.ModelInfo:
         source=of.source,
         limits=of.limits,
         is_default=of.id == DEFAULT_MODEL,
+        has_time_axis=of.has_time_axis,
         parameters=[
             market_data_pb2.ParameterInfo(
                 name=spec.name,
@@ -145,8 +147,8 @@ def _model(of: Model) -> market_data_pb2.ModelInfo:
 
 def _shown_default(defaults: Parameters, name: str) -> str:
     value = {field.name: getattr(defaults, field.name) for field in fields(defaults)}[name]
-    if isinstance(value, MarginFormula):
-        return value.value
+    if isinstance(value, MarginFormula | Compat):
+        return str(value.value)
     if isinstance(value, tuple):
         return " ".join(f"{tier.leverage:g}:{tier.weight:g}" for tier in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

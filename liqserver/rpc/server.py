@@ -22,6 +22,7 @@ from liqserver.live.engine import LevelsEngine
 from liqserver.rpc.interceptor import AnswerInterceptor
 from liqserver.rpc.liquidation import LiquidationServicer
 from liqserver.rpc.market_data import MarketDataServicer
+from liqserver.rpc.recorded import RecordedLiquidations
 from liqserver.store.database import Database
 from liqserver.store.markets import StoreMarkets
 from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2, market_data_pb2_grpc
@@ -95,7 +96,8 @@ class Server:
         server = grpc.aio.server(interceptors=[AnswerInterceptor()], options=_OPTIONS)
         engine = LevelsEngine(StoreMarkets(self._database))
         liquidation_pb2_grpc.add_LiquidationServiceServicer_to_server(
-            LiquidationServicer(engine, self._executor, self._clock), server
+            LiquidationServicer(engine, RecordedLiquidations(self._database, self._clock), self._executor, self._clock),
+            server,
         )
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(
             MarketDataServicer(self._database, self._executor, self._clock), server

@@ -3,6 +3,9 @@
 Files are named ``<SYMBOL>-<kind>-<date>.zip`` (or ``.csv``, unpacked). Candle files carry their interval in place of
 the kind, for last and for mark prices alike: the nearest folder above that is named ``klines`` or ``markPriceKlines``
 tells which. Where there is no such folder, candles are taken to be of the last price.
+
+Recordings of the feed of liquidations are read as well: ``force_orders_<date>.csv`` holds all symbols, from about that
+date on.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ METRICS_PERIOD = 5 * MINUTE
 DATE_SLACK = DAY
 
 _NAME = re.compile(r"(?P<symbol>\w+)-(?P<what>\w+)-(?P<date>\d{4}-\d{2}(?:-\d{2})?)\.(?:zip|csv)")
+_FORCE_ORDERS = re.compile(r"force_orders_(?P<rest>.+)\.(?:zip|csv)")
 _INTERVAL = re.compile(r"([1-9]\d*)([smhdw])")
 _CALENDAR_INTERVALS = ("1mo", "1M")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": 60 * MINUTE, "d": DAY, "w": 7 * DAY}
@@ -52,6 +56,9 @@ class Kind(StrEnum):
     MARK_PRICE_KLINES = "markPriceKlines"
     METRICS = "metrics"
     FUNDING_RATE = "fundingRate"
+    LIQUIDATION_SNAPSHOT = "liquidationSnapshot"
+    # Of all symbols; in the ledger they are liquidationSnapshot.
+    FORCE_ORDERS = "forceOrders"
 
 
 _CANDLE_FOLDERS = ("klines", "markPriceKlines", "indexPriceKlines", "premiumIndexKlines")
@@ -72,6 +79,8 @@ class Rule(Enum):
     FINITE = ("DOUBLE", "a finite number")
     FLAG = ("BOOLEAN", "true or false")
     SYMBOL = ("VARCHAR", "the symbol of the file's name")
+    NAME = ("VARCHAR", "a symbol of letters and digits")
+    SIDE = ("VARCHAR", "BUY or SELL")
 
     def __init__(self, sql_type: str, words: str) -> None:
         self.sql_type = sql_type
@@ -86,6 +95,10 @@ class Rule(Enum):
             match self:
                 case Rule.UNUSED | Rule.SYMBOL:
                     return True
+                case Rule.NAME:
+                    return text.isalnum()
+                case Rule.SIDE:
+                    return text in ("BUY", "SELL")
                 case Rule.FLAG:
                     return text.lower() in ("true", "false", "t", "f", "1", "0")
                 case Rule.WHOLE | Rule.TIME:
@@ -117,6 +130,11 @@ class Rule(Enum):
                 return f"({column} >= 0)"
             case Rule.UNUSED:
                 return "true"
+            case Rule.NAME:
+                # Letters and digits of any alphabet, as str.isalnum.
+                return f"regexp_full_match(trim({column}), '[\\p{{L}}\\p{{N}}]+')"
+            case Rule.SIDE:
+                return f"(trim({column}) IN ('BUY', 'SELL'))"
             case _:
                 return f"({column} IS NOT NULL)"
 
@@ -187,7 +205,38 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         funding_interval_hours=Rule.POSITIVE,
         last_funding_rate=Rule.FINITE,
     ),
+    Kind.LIQUIDATION_SNAPSHOT: _columns(
+        time=Rule.TIME,
+        symbol=Rule.SYMBOL,
+        side=Rule.SIDE,
+        order_type=Rule.UNUSED,
+        time_in_force=Rule.UNUSED,
+        original_quantity=Rule.UNUSED,
+        price=Rule.NOT_NEGATIVE,
+        average_price=Rule.NOT_NEGATIVE,
+        order_status=Rule.UNUSED,
+        last_fill_quantity=Rule.UNUSED,
+        accumulated_fill_quantity=Rule.NOT_NEGATIVE,
+    ),
+    Kind.FORCE_ORDERS: _columns(
+        symbol=Rule.NAME,
+        side=Rule.SIDE,
+        order_type=Rule.UNUSED,
+        time_in_force=Rule.UNUSED,
+        original_quantity=Rule.UNUSED,
+        price=Rule.NOT_NEGATIVE,
+        average_price=Rule.NOT_NEGATIVE,
+        order_status=Rule.UNUSED,
+        last_fill_quantity=Rule.UNUSED,
+        accumulated_fill_quantity=Rule.NOT_NEGATIVE,
+        trade_time=Rule.TIME,
+        usd=Rule.UNUSED,
+    ),
 }
+ALL_SYMBOLS = "*"
+"""What stands for the symbol of a file that holds many."""
+# Later than any recording: how long one runs, its name does not tell.
+_NO_END = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +272,16 @@ class ArchiveFile:
     def stem(self) -> str:
         """Name without ``.zip`` or ``.csv``: the same data, packed or not."""
         return self.path.stem
+
+    @property
+    def earliest(self) -> int:
+        """Earliest time of a row that agrees with the name, UNIX nanoseconds."""
+        return self.start - max(DATE_SLACK, self.period)
+
+    @property
+    def latest(self) -> int:
+        """Latest time of a row that agrees with the name, UNIX nanoseconds."""
+        return self.end + DATE_SLACK
 
     @property
     def dates(self) -> str:
@@ -323,7 +382,8 @@ def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
-        return None
+        recording = _FORCE_ORDERS.fullmatch(path.name)
+        return _parse_recording(path, recording["rest"]) if recording else None
     what, date = match["what"], match["date"]
     monthly = len(date) == len("2024-10")
     try:
@@ -343,12 +403,23 @@ def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
             notices = ("taken as candles of the last price: no folder named klines or markPriceKlines is above it",)
     elif what in _CALENDAR_INTERVALS:
         return UnreadFile(path, f"candles of a calendar month ({what}) have no fixed length")
-    elif what in (Kind.AGG_TRADES, Kind.METRICS, Kind.FUNDING_RATE):
+    elif what in (Kind.AGG_TRADES, Kind.METRICS, Kind.FUNDING_RATE, Kind.LIQUIDATION_SNAPSHOT):
         kind = Kind(what)
         period = METRICS_PERIOD if kind is Kind.METRICS else 0
     else:
         return UnreadFile(path, f"kind {what}")
     return ArchiveFile(path, match["symbol"], kind, period, _ns(first), _ns(after), monthly, notices)
+
+
+def _parse_recording(path: Path, rest: str) -> ArchiveFile | UnreadFile:
+    """Read what the name of a recording of all symbols says after its first words: a date, if any."""
+    start = 0
+    if date := re.search(r"\d{4}-\d{2}-\d{2}", rest):
+        try:
+            start = _ns(datetime.strptime(date[0], "%Y-%m-%d").replace(tzinfo=UTC))
+        except ValueError:
+            return UnreadFile(path, f"its name has no date of the calendar: {date[0]}")
+    return ArchiveFile(path, ALL_SYMBOLS, Kind.FORCE_ORDERS, 0, start, _NO_END, False)
 
 
 def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFile]]:
@@ -359,7 +430,7 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFil
     Returns
     -------
     readable : list of ArchiveFile
-        By symbol, kind (those with prices first), period and date.
+        By symbol (files of all symbols last), kind (those with prices first), period and date.
     unread : list of UnreadFile
         Archive files that are not read, with the reason.
 
@@ -393,7 +464,11 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFil
         reasons = sorted({file.reason for file in unread.values()})
         raise ArchiveError(f"nothing to read: {len(unread)} files found, all of them left alone ({'; '.join(reasons)})")
     ordered = sorted(
-        readable.values(), key=lambda f: (f.symbol, _ORDER[f.kind], f.period, f.start, not f.monthly, str(f.path))
+        readable.values(),
+        key=lambda f: (
+            f.symbol == ALL_SYMBOLS,
+            *(f.symbol, _ORDER[f.kind], f.period, f.start, not f.monthly, str(f.path)),
+        ),
     )
     return ordered, sorted(unread.values(), key=lambda f: str(f.path))
 
@@ -488,7 +563,7 @@ def _date_fault(csv: Csv, fields: Sequence[str]) -> str | None:
             ts = _ns(datetime.strptime(text.strip(), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC))
         else:
             continue
-        if not file.start - DATE_SLACK <= ts <= file.end + DATE_SLACK:
+        if not file.earliest <= ts <= file.latest:
             # A time beyond the calendar is shown as it stands.
             when = f" ({utc(ts):%Y-%m-%d %H:%M:%S} UTC)" if ts < 250_000 * DAY else ""
             return (
@@ -519,6 +594,9 @@ def _inspect(file: ArchiveFile, path: Path) -> Csv:
         with path.open(encoding="utf-8-sig") as lines:
             first = lines.readline().strip()
             header = bool(first) and not first[0].isdigit() and first[0] not in "-+.,"
+            if columns[0].rule is Rule.NAME:
+                # A row, too, begins with letters.
+                header = first.split(",")[0].strip() == names[0]
             row = next((text for line in lines if (text := line.strip())), "") if header or not first else first
     except UnicodeDecodeError as error:
         raise FileRejectedError("the file is not text") from error

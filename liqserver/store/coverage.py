@@ -15,7 +15,10 @@ _TABLES = {
     Kind.MARK_PRICE_KLINES: "mark_price",
     Kind.METRICS: "open_interest",
     Kind.FUNDING_RATE: "funding",
+    Kind.LIQUIDATION_SNAPSHOT: "liquidations",
 }
+# Events that come when they come: a time without any is no gap.
+_IRREGULAR = (Kind.AGG_TRADES, Kind.LIQUIDATION_SNAPSHOT)
 _HOUR = 3_600_000_000_000
 
 
@@ -87,7 +90,7 @@ class KindCoverage:
         Files that were ingested.
     missing_periods : int
         Periods between start and end without a row; for funding, settlements that the interval leads to expect;
-        for trades 0, since a minute may have none.
+        for trades and liquidations 0, since a minute may have none.
     missing_ids : int
         Trade ids between the first and the last that no file brought in; 0 for other kinds.
     notices : tuple of str
@@ -162,7 +165,7 @@ def coverage(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> list[Ki
                 stored_rows=int(stored),
                 dropped_rows=int(dropped),
                 files=files,
-                missing_periods=0 if trades else _missing_periods(cur, symbol_id, kind, period, start, end),
+                missing_periods=0 if kind in _IRREGULAR else _missing_periods(cur, symbol_id, kind, period, start, end),
                 missing_ids=_missing_ids(cur, symbol_id) if trades else 0,
                 notices=tuple(f"{n['name']}: {text}" for n in notices or () for text in json.loads(n["notices"])),
             )

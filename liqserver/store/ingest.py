@@ -34,7 +34,8 @@ from liqserver.store.archive import (
     unpack,
 )
 from liqserver.store.database import Database, StoreError
-from liqserver.store.loaders import SymbolKey, load
+from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET, LIQUIDATION_KINDS, NewSymbol, load_liquidations
+from liqserver.store.loaders import Loaded, SymbolKey, load
 
 # Tick sizes that need not be inferred, by venue and symbol.
 BUILTIN_TICK_SIZES = {("BINANCE", "BTCUSDT"): 0.1, ("BINANCE", "ETHUSDT"): 0.01}
@@ -48,6 +49,7 @@ _TABLES_OF_FILES = (
     "mark_price",
     "klines",
     "funding",
+    "liquidations",
     "ledger",
 )
 
@@ -143,6 +145,7 @@ def ingest(
     venue: str = DEFAULT_VENUE,
     base_bin: float | None = None,
     replace: bool = False,
+    quote_asset: str = DEFAULT_QUOTE_ASSET,
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> IngestReport:
@@ -161,6 +164,8 @@ def ingest(
         basis point of the first price.
     replace : bool
         Put a file of a known name and other content in the place of the one before; otherwise it is rejected.
+    quote_asset : str
+        What symbols are quoted in whose names in recordings of force orders do not say it.
     progress : callable, optional
         Called at the start and after each file. What it raises ends the ingest; files done stay.
     clock : callable
@@ -176,11 +181,13 @@ def ingest(
     ArchiveError
         If a path does not exist or holds nothing of the archive, or there is nothing to read.
     StoreError
-        If the database is open for reading only, or ``base_bin`` is not positive or not that of a symbol that
-        exists already.
+        If the database is open for reading only, ``base_bin`` is not positive or not that of a symbol that exists
+        already, or ``quote_asset`` is no name of capital letters and digits.
     """
     if db.read_only:
         raise StoreError(f"{db.path} is open for reading only")
+    if not (quote_asset.isalnum() and quote_asset == quote_asset.upper()):
+        raise StoreError(f"quote_asset was {quote_asset!r}, must be capital letters and digits, such as USDT")
     readable, unread = find_files(paths)
     _require_base_bin(db, venue, {file.symbol for file in readable}, base_bin)
     sizes = [file.path.stat().st_size for file in readable]
@@ -201,7 +208,9 @@ def ingest(
             began = time.perf_counter()
             prepared = next(ready)
             try:
-                result = _take(db, file, prepared, Path(folder), size, venue, base_bin, replace, clock, began)
+                result = _take(
+                    db, file, prepared, Path(folder), size, venue, base_bin, quote_asset, replace, clock, began
+                )
             except FileRejectedError as error:
                 result = _result(file, Status.REJECTED, size, began, reason=str(error))
             finally:
@@ -223,6 +232,7 @@ def _take(
     size: int,
     venue: str,
     base_bin: float | None,
+    quote_asset: str,
     replace: bool,
     clock: Callable[[], int],
     began: float,
@@ -243,36 +253,30 @@ def _take(
         for entry in former:
             for table in _TABLES_OF_FILES:
                 cur.execute(f"DELETE FROM {table} WHERE file_id = ?", [entry.file_id])  # noqa: S608 - names of ours
-            notices.append(f"it replaces a file of the same name with SHA-256 {entry.sha256[:12]}…")
+        # A file of many symbols has an entry for each.
+        replaced = dict.fromkeys(entry.sha256 for entry in former)
+        notices += [f"it replaces a file of the same name with SHA-256 {sha256[:12]}…" for sha256 in replaced]
         # The ledger had its checksum when it was prepared, and a file of this run took its place since.
         csv = prepared.csv or unpack(file, folder)
-        symbol = _symbol_key(cur, venue, csv, base_bin)
         [(file_id,)] = cur.execute("SELECT coalesce(max(file_id), 0) + 1 FROM ledger").fetchall()
-        loaded = load(cur, csv, symbol, file_id)
+        if file.kind in LIQUIDATION_KINDS:
+            loaded, parts = load_liquidations(
+                cur,
+                csv,
+                venue,
+                file_id,
+                quote_asset=quote_asset,
+                register=lambda new: _register_by_liquidations(cur, venue, file, new, base_bin),
+            )
+        else:
+            symbol = _symbol_key(cur, venue, csv, base_bin)
+            loaded = load(cur, csv, symbol, file_id)
+            parts = {symbol.symbol_id: loaded}
         if csv.to_ns == 1_000 and file.kind is not Kind.METRICS:
             notices.append("its times are in microseconds")
+        for part_id, (symbol_id, part) in enumerate(parts.items(), start=file_id):
+            _enter(cur, file, part_id, symbol_id, prepared.sha256, size, part, [*notices, *part.notices], clock())
         notices += loaded.notices
-        cur.execute(
-            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                file_id,
-                symbol.symbol_id,
-                str(file.kind),
-                file.period,
-                file.path.name,
-                prepared.sha256,
-                size,
-                loaded.rows,
-                loaded.stored_rows,
-                loaded.dropped_rows,
-                loaded.first_id,
-                loaded.last_id,
-                loaded.ts_start,
-                loaded.ts_end,
-                json.dumps(notices),
-                clock(),
-            ],
-        )
     return _result(
         file,
         Status.INGESTED,
@@ -355,6 +359,45 @@ class _LedgerEntry:
     sha256: str
 
 
+def _enter(
+    cur: duckdb.DuckDBPyConnection,
+    file: ArchiveFile,
+    file_id: int,
+    symbol_id: int,
+    sha256: str,
+    size: int,
+    loaded: Loaded,
+    notices: list[str],
+    now: int,
+) -> None:
+    """Write a row of the ledger."""
+    cur.execute(
+        "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            file_id,
+            symbol_id,
+            _kind_in_ledger(file),
+            file.period,
+            file.path.name,
+            sha256,
+            size,
+            loaded.rows,
+            loaded.stored_rows,
+            loaded.dropped_rows,
+            loaded.first_id,
+            loaded.last_id,
+            loaded.ts_start,
+            loaded.ts_end,
+            json.dumps(notices),
+            now,
+        ],
+    )
+
+
+def _kind_in_ledger(file: ArchiveFile) -> str:
+    return str(Kind.LIQUIDATION_SNAPSHOT if file.kind in LIQUIDATION_KINDS else file.kind)
+
+
 def _known_checksums(db: Database) -> frozenset[str]:
     return frozenset(sha256 for (sha256,) in db.cursor().execute("SELECT sha256 FROM ledger").fetchall())
 
@@ -364,11 +407,11 @@ def _ledger_entries(cur: duckdb.DuckDBPyConnection, venue: str, file: ArchiveFil
     rows = cur.execute(
         """
         SELECT file_id, name, sha256 FROM ledger JOIN symbols USING (symbol_id)
-        WHERE venue = ? AND symbol = ? AND kind = ? AND period = ?
+        WHERE venue = ? AND ? IN (symbol, '*') AND kind = ? AND period = ?
           AND (sha256 = ? OR name IN (?, ?))
         ORDER BY file_id
         """,
-        [venue, file.symbol, str(file.kind), file.period, sha256, f"{file.stem}.zip", f"{file.stem}.csv"],
+        [venue, file.symbol, _kind_in_ledger(file), file.period, sha256, f"{file.stem}.zip", f"{file.stem}.csv"],
     ).fetchall()
     return [_LedgerEntry(*row) for row in rows]
 
@@ -402,13 +445,41 @@ def _symbol_key(cur: duckdb.DuckDBPyConnection, venue: str, csv: Csv, base_bin: 
     tick_size, source = BUILTIN_TICK_SIZES.get((venue, file.symbol)), "built in"
     if tick_size is None:
         tick_size, source = _infer_tick_size(cur, csv), f"inferred from {file.path.name}"
+    return _register(cur, venue, file.symbol, price, tick_size, source, base_bin)
+
+
+def _register_by_liquidations(
+    cur: duckdb.DuckDBPyConnection, venue: str, file: ArchiveFile, new: NewSymbol, base_bin: float | None
+) -> int:
+    """Register a symbol that is known by its liquidations alone; return its key."""
+    if base_bin is not None and file.kind is Kind.FORCE_ORDERS:
+        raise FileRejectedError(
+            f"base_bin was {base_bin:g}, but {new.symbol} and maybe others of the file are new and no width fits "
+            "all symbols: ingest it without"
+        )
+    tick_size, source = BUILTIN_TICK_SIZES.get((venue, new.symbol)), "built in"
+    if tick_size is None:
+        tick_size, source = float(f"1e-{new.decimals}"), f"inferred from {file.path.name}"
+    return _register(cur, venue, new.symbol, new.price, tick_size, source, base_bin).symbol_id
+
+
+def _register(
+    cur: duckdb.DuckDBPyConnection,
+    venue: str,
+    symbol: str,
+    price: float,
+    tick_size: float,
+    source: str,
+    base_bin: float | None,
+) -> SymbolKey:
+    """Write a new symbol; its bins are sized by ``price`` unless ``base_bin`` says how."""
     if base_bin is None:
         base_bin = grid.base_bin(price, tick_size)
     elif grid.multiple_of(base_bin, tick_size) is None:
         raise FileRejectedError(f"base_bin was {base_bin:g}, must be a multiple of the tick {tick_size:g} ({source})")
     [(symbol_id,)] = cur.execute("SELECT coalesce(max(symbol_id), 0) + 1 FROM symbols").fetchall()
     cur.execute(
-        "INSERT INTO symbols VALUES (?, ?, ?, ?, ?, ?)", [symbol_id, venue, file.symbol, tick_size, source, base_bin]
+        "INSERT INTO symbols VALUES (?, ?, ?, ?, ?, ?)", [symbol_id, venue, symbol, tick_size, source, base_bin]
     )
     return SymbolKey(symbol_id, base_bin)
 

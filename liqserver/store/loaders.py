@@ -16,7 +16,6 @@ import numpy as np
 
 from liqserver.store.archive import (
     COLUMNS,
-    DATE_SLACK,
     METRICS_PERIOD,
     MINUTE,
     SECOND,
@@ -30,6 +29,9 @@ from liqserver.store.archive import (
 
 LARGE_TRADE_NOTIONAL = 100_000.0
 """Trades of at least this many quote units are kept one by one, beside the flow."""
+
+# Files of at least this many bytes of text are scanned by compiled code, which takes half a second to load.
+COMPILED_SCAN_BYTES = 64 << 20
 
 # Metrics files of this day and later are stamped at the start of the five minutes, earlier ones at the end.
 STAMP_CHANGE = 1_782_345_600 * SECOND  # 2026-06-25 00:00 UTC
@@ -97,10 +99,11 @@ def _fault(csv: Csv, otherwise: str) -> str:
 
 
 def _fetch(cur: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
-    row = cur.execute(sql, list(parameters)).fetchone()
-    if row is None:
-        raise AssertionError("a query of aggregates has one row")
-    return row
+    """Return the one row of a query."""
+    # To the end, not fetchone: an unfinished result keeps the connection from registering arrays.
+    [row] = cur.execute(sql, list(parameters)).fetchall()
+    found: tuple[Any, ...] = row
+    return found
 
 
 def _rows(n: int) -> str:
@@ -112,7 +115,9 @@ def _rows(n: int) -> str:
 
 def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, file_id: int) -> Loaded:
     qty_scale = 10 ** _quantity_decimals(symbol.base_bin)
-    _reduce(cur, csv, csv.sql(), symbol.base_bin, qty_scale)
+    ranges = _reduce_compiled(cur, csv, symbol.base_bin, qty_scale)
+    if ranges is None:
+        _reduce(cur, csv, csv.sql(), symbol.base_bin, qty_scale)
     rows, ids_hash, first_minute, last_minute, bad = _fetch(
         cur,
         """
@@ -124,14 +129,15 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
     if bad:
         raise FileRejectedError(_fault(csv, "some rows have no positive price, quantity or time"))
     ts_start, ts_end = first_minute * MINUTE, (last_minute + 1) * MINUTE
-    if ts_start < csv.file.start - DATE_SLACK or ts_end > csv.file.end + DATE_SLACK + MINUTE:
+    if ts_start < csv.file.earliest or ts_end > csv.file.latest + MINUTE:
         raise FileRejectedError(
-            _fault(csv, f"trades of {utc(ts_start)} … {utc(ts_end)}: of another date than its name")
+            _fault(csv, f"trades of {utc(ts_start)} … {utc(ts_end)}: of another date than its name says")
         )
 
     notices: list[str] = []
     copies = 0
-    ranges = _one_range(cur, csv, int(rows), ids_hash)
+    if ranges is None:
+        ranges = _one_range(cur, csv, int(rows), ids_hash)
     if ranges is None:
         copies, ranges = _inspect_ids(cur, csv)
         gaps = [(former[1], later[0]) for former, later in pairwise(ranges)]
@@ -167,9 +173,9 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
     cur.execute(
         f"""
         INSERT INTO large_trades
-        SELECT {symbol.symbol_id}, {file_id}, t.ts * {csv.to_ns}, (minute + 1) * {MINUTE},
-               t.id, t.price, t.qty, NOT is_buyer_maker
-        FROM (SELECT minute, is_buyer_maker, unnest(large) AS t FROM reduced WHERE large IS NOT NULL) ORDER BY t.id
+        SELECT {symbol.symbol_id}, {file_id}, ts * {csv.to_ns}, (minute + 1) * {MINUTE},
+               id, price, qty, NOT is_buyer_maker
+        FROM large ORDER BY id
         """  # noqa: S608 - numbers of ours
     )
     if kept:
@@ -193,10 +199,11 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
 
 
 def _reduce(cur: duckdb.DuckDBPyConnection, csv: Csv, source: str, base_bin: float, qty_scale: int) -> None:
-    """Make the temporary table ``reduced``: trades by minute, bin, size class and taker, in one scan.
+    """Make the temporary tables ``reduced`` and ``large`` in one scan.
 
-    Sums are of whole numbers, so that they do not depend on the order in which threads add. A bad row has no valid
-    key: its bin or size is NULL, negative or 0. ``size`` is the size class plus one.
+    ``reduced`` are the trades by minute, bin, size class and taker. Its sums are of whole numbers, so that they do not
+    depend on the order in which threads add. A bad row has no valid key: its bin or size is NULL, negative or 0.
+    ``size`` is the size class plus one. ``large`` are the large trades, one by one.
     """
     cur.execute(
         f"""
@@ -215,6 +222,42 @@ def _reduce(cur: duckdb.DuckDBPyConnection, csv: Csv, source: str, base_bin: flo
         FROM (SELECT *, price * quantity AS n FROM {source}) GROUP BY ALL
         """  # noqa: S608 - numbers of ours
     )
+    cur.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE large AS
+        SELECT minute, is_buyer_maker, t.id, t.price, t.qty, t.ts
+        FROM (SELECT minute, is_buyer_maker, unnest(large) AS t FROM reduced WHERE large IS NOT NULL)
+        """
+    )
+
+
+def _reduce_compiled(
+    cur: duckdb.DuckDBPyConnection, csv: Csv, base_bin: float, qty_scale: int
+) -> list[tuple[int, int]] | None:
+    """Make the tables of `_reduce` by the compiled scan: return the ids of the file, None if it has to be `_reduce`."""
+    if csv.path.stat().st_size < COMPILED_SCAN_BYTES:
+        return None
+    # Here, because loading compiled code takes longer than most files.
+    from liqserver.store.trade_scan import scan_trades
+
+    (threads,) = _fetch(cur, "SELECT current_setting('threads')")
+    scan = scan_trades(
+        csv.path,
+        header=csv.header,
+        minute=MINUTE // csv.to_ns,
+        base_bin=base_bin,
+        qty_scale=qty_scale,
+        notional_scale=_NOTIONAL_SCALE,
+        large_notional=LARGE_TRADE_NOTIONAL,
+        threads=threads,
+    )
+    if scan is None:
+        return None
+    for name, columns, extra in (("reduced", scan.groups, ", NULL::UBIGINT AS ids"), ("large", scan.large, "")):
+        cur.register("scanned", columns)
+        cur.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT *{extra} FROM scanned")  # noqa: S608
+        cur.unregister("scanned")
+    return [(scan.first_id, scan.last_id)]
 
 
 def _quantity_decimals(base_bin: float) -> int:
@@ -445,7 +488,7 @@ def _load_series(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
         """  # noqa: S608
     )
     rows, bad, first, last = _fetch(cur, "SELECT count(*), count(*) FILTER (bad), min(start), max(start) FROM staged")
-    if bad or first < file.start - DATE_SLACK or last > file.end + DATE_SLACK:
+    if bad or first < file.earliest or last > file.latest:
         raise FileRejectedError(_fault(csv, f"{_rows(bad)} with values that are not allowed"))
     if candles:
         _require_disjoint(cur, csv)

@@ -20,7 +20,8 @@ CREATE TABLE symbols (
 CREATE TABLE ledger (
     file_id      INTEGER NOT NULL,
     symbol_id    INTEGER NOT NULL,
-    kind         VARCHAR NOT NULL,       -- archive kind: aggTrades, metrics, fundingRate, klines, markPriceKlines
+    kind         VARCHAR NOT NULL,       -- archive kind: aggTrades, metrics, fundingRate, klines, markPriceKlines,
+                                         -- liquidationSnapshot (recordings of force orders as well)
     period       BIGINT  NOT NULL,
     name         VARCHAR NOT NULL,       -- file name without folder
     sha256       VARCHAR NOT NULL,
@@ -118,6 +119,18 @@ CREATE TABLE funding (
     ts_init        BIGINT  NOT NULL,
     rate           DOUBLE  NOT NULL,
     interval_hours DOUBLE  NOT NULL
+);
+
+-- Liquidation orders that were recorded, each once: a symbol has no two rows of one time, side, price and quantity.
+-- The feed they are from shows at most one order of a symbol in a second: in a cascade they are a lower bound.
+CREATE TABLE liquidations (
+    symbol_id INTEGER NOT NULL,
+    file_id   INTEGER NOT NULL,
+    ts_event  BIGINT  NOT NULL,          -- time of the order
+    ts_init   BIGINT  NOT NULL,
+    side      TINYINT NOT NULL,          -- of the position: +1 a long was liquidated (by a SELL order), -1 a short
+    price     DOUBLE  NOT NULL,          -- average of the fills, quote units, always > 0
+    qty       DOUBLE  NOT NULL           -- filled, base units, always > 0
 );
 
 CREATE TABLE brackets (

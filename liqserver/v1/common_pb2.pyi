@@ -131,6 +131,30 @@ DATA_KIND_LIQUIDATIONS: DataKind.ValueType  # 6
 """Recorded liquidations."""
 Global___DataKind: _TypeAlias = DataKind  # noqa: Y015
 
+class _Compat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CompatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Compat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPAT_UNSPECIFIED: _Compat.ValueType  # 0
+    """Not given: NONE."""
+    COMPAT_NONE: _Compat.ValueType  # 1
+    """What the model means, with the original's known faults mended."""
+    COMPAT_ORIGINAL: _Compat.ValueType  # 2
+    """The original's computation, faults included, to compare with."""
+
+class Compat(_Compat, metaclass=_CompatEnumTypeWrapper):
+    """Which behaviour of an original system a model keeps."""
+
+COMPAT_UNSPECIFIED: Compat.ValueType  # 0
+"""Not given: NONE."""
+COMPAT_NONE: Compat.ValueType  # 1
+"""What the model means, with the original's known faults mended."""
+COMPAT_ORIGINAL: Compat.ValueType  # 2
+"""The original's computation, faults included, to compare with."""
+Global___Compat: _TypeAlias = Compat  # noqa: Y015
+
 @_typing.final
 class Watermark(_message.Message):
     """How far one input reaches."""
@@ -213,6 +237,13 @@ class ModelParameters(_message.Message):
     MARGIN_FORMULA_FIELD_NUMBER: _builtins.int
     FUNDING_EROSION_FIELD_NUMBER: _builtins.int
     POSITION_NOTIONAL_FIELD_NUMBER: _builtins.int
+    LOOKBACK_FIELD_NUMBER: _builtins.int
+    WHALE_THRESHOLD_FIELD_NUMBER: _builtins.int
+    GROSS_VALUE_FIELD_NUMBER: _builtins.int
+    TOP_N_FIELD_NUMBER: _builtins.int
+    PORTION_FIELD_NUMBER: _builtins.int
+    FUNDING_TILT_FIELD_NUMBER: _builtins.int
+    COMPAT_FIELD_NUMBER: _builtins.int
     kappa: _builtins.float
     """Share of traded volume that opens or closes directional positions, in (0, 1]."""
     taker_tilt: _builtins.float
@@ -229,6 +260,20 @@ class ModelParameters(_message.Message):
     """Share of funding that is paid from the margin of positions, in [0, 1]."""
     position_notional: _builtins.float
     """Notional of a typical position in quote units; decides the bracket."""
+    lookback: _builtins.int
+    """How far back entries count, nanoseconds."""
+    whale_threshold: _builtins.float
+    """Only trades of at least this notional count, quote units."""
+    gross_value: _builtins.float
+    """Select taker trades of at least this notional, quote units."""
+    top_n: _builtins.int
+    """Select the so many largest taker trades of each side."""
+    portion: _builtins.float
+    """Select the largest fraction of the taker trades of each side, in (0, 1]."""
+    funding_tilt: _builtins.float
+    """How strongly funding tilts the leverage mix of the side that pays."""
+    compat: Global___Compat.ValueType
+    """Which behaviour of an original system to keep."""
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeverageTier]:
         """Leverage tiers; empty for the model's default."""
@@ -245,33 +290,62 @@ class ModelParameters(_message.Message):
         margin_formula: Global___MarginFormula.ValueType | None = ...,
         funding_erosion: _builtins.float | None = ...,
         position_notional: _builtins.float | None = ...,
+        lookback: _builtins.int | None = ...,
+        whale_threshold: _builtins.float | None = ...,
+        gross_value: _builtins.float | None = ...,
+        top_n: _builtins.int | None = ...,
+        portion: _builtins.float | None = ...,
+        funding_tilt: _builtins.float | None = ...,
+        compat: Global___Compat.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_funding_erosion", b"_funding_erosion", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "funding_erosion", b"funding_erosion", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compat", b"_compat", "_funding_erosion", b"_funding_erosion", "_funding_tilt", b"_funding_tilt", "_gross_value", b"_gross_value", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_lookback", b"_lookback", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_portion", b"_portion", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "_top_n", b"_top_n", "_whale_threshold", b"_whale_threshold", "compat", b"compat", "funding_erosion", b"funding_erosion", "funding_tilt", b"funding_tilt", "gross_value", b"gross_value", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "lookback", b"lookback", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "portion", b"portion", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "top_n", b"top_n", "whale_threshold", b"whale_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_funding_erosion", b"_funding_erosion", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "funding_erosion", b"funding_erosion", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compat", b"_compat", "_funding_erosion", b"_funding_erosion", "_funding_tilt", b"_funding_tilt", "_gross_value", b"_gross_value", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_lookback", b"_lookback", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_portion", b"_portion", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "_top_n", b"_top_n", "_whale_threshold", b"_whale_threshold", "compat", b"compat", "funding_erosion", b"funding_erosion", "funding_tilt", b"funding_tilt", "gross_value", b"gross_value", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "lookback", b"lookback", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "portion", b"portion", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "tiers", b"tiers", "top_n", b"top_n", "whale_threshold", b"whale_threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compat: _TypeAlias = _typing.Literal["compat"]  # noqa: Y015
+    _WhichOneofArgType__compat: _TypeAlias = _typing.Literal["_compat", b"_compat"]  # noqa: Y015
     _WhichOneofReturnType__funding_erosion: _TypeAlias = _typing.Literal["funding_erosion"]  # noqa: Y015
     _WhichOneofArgType__funding_erosion: _TypeAlias = _typing.Literal["_funding_erosion", b"_funding_erosion"]  # noqa: Y015
+    _WhichOneofReturnType__funding_tilt: _TypeAlias = _typing.Literal["funding_tilt"]  # noqa: Y015
+    _WhichOneofArgType__funding_tilt: _TypeAlias = _typing.Literal["_funding_tilt", b"_funding_tilt"]  # noqa: Y015
+    _WhichOneofReturnType__gross_value: _TypeAlias = _typing.Literal["gross_value"]  # noqa: Y015
+    _WhichOneofArgType__gross_value: _TypeAlias = _typing.Literal["_gross_value", b"_gross_value"]  # noqa: Y015
     _WhichOneofReturnType__hazard_exponent: _TypeAlias = _typing.Literal["hazard_exponent"]  # noqa: Y015
     _WhichOneofArgType__hazard_exponent: _TypeAlias = _typing.Literal["_hazard_exponent", b"_hazard_exponent"]  # noqa: Y015
     _WhichOneofReturnType__kappa: _TypeAlias = _typing.Literal["kappa"]  # noqa: Y015
     _WhichOneofArgType__kappa: _TypeAlias = _typing.Literal["_kappa", b"_kappa"]  # noqa: Y015
+    _WhichOneofReturnType__lookback: _TypeAlias = _typing.Literal["lookback"]  # noqa: Y015
+    _WhichOneofArgType__lookback: _TypeAlias = _typing.Literal["_lookback", b"_lookback"]  # noqa: Y015
     _WhichOneofReturnType__margin_formula: _TypeAlias = _typing.Literal["margin_formula"]  # noqa: Y015
     _WhichOneofArgType__margin_formula: _TypeAlias = _typing.Literal["_margin_formula", b"_margin_formula"]  # noqa: Y015
     _WhichOneofReturnType__no_level_hazard: _TypeAlias = _typing.Literal["no_level_hazard"]  # noqa: Y015
     _WhichOneofArgType__no_level_hazard: _TypeAlias = _typing.Literal["_no_level_hazard", b"_no_level_hazard"]  # noqa: Y015
     _WhichOneofReturnType__no_level_weight: _TypeAlias = _typing.Literal["no_level_weight"]  # noqa: Y015
     _WhichOneofArgType__no_level_weight: _TypeAlias = _typing.Literal["_no_level_weight", b"_no_level_weight"]  # noqa: Y015
+    _WhichOneofReturnType__portion: _TypeAlias = _typing.Literal["portion"]  # noqa: Y015
+    _WhichOneofArgType__portion: _TypeAlias = _typing.Literal["_portion", b"_portion"]  # noqa: Y015
     _WhichOneofReturnType__position_notional: _TypeAlias = _typing.Literal["position_notional"]  # noqa: Y015
     _WhichOneofArgType__position_notional: _TypeAlias = _typing.Literal["_position_notional", b"_position_notional"]  # noqa: Y015
     _WhichOneofReturnType__taker_tilt: _TypeAlias = _typing.Literal["taker_tilt"]  # noqa: Y015
     _WhichOneofArgType__taker_tilt: _TypeAlias = _typing.Literal["_taker_tilt", b"_taker_tilt"]  # noqa: Y015
+    _WhichOneofReturnType__top_n: _TypeAlias = _typing.Literal["top_n"]  # noqa: Y015
+    _WhichOneofArgType__top_n: _TypeAlias = _typing.Literal["_top_n", b"_top_n"]  # noqa: Y015
+    _WhichOneofReturnType__whale_threshold: _TypeAlias = _typing.Literal["whale_threshold"]  # noqa: Y015
+    _WhichOneofArgType__whale_threshold: _TypeAlias = _typing.Literal["_whale_threshold", b"_whale_threshold"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compat) -> _WhichOneofReturnType__compat | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__funding_erosion) -> _WhichOneofReturnType__funding_erosion | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__funding_tilt) -> _WhichOneofReturnType__funding_tilt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__gross_value) -> _WhichOneofReturnType__gross_value | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__hazard_exponent) -> _WhichOneofReturnType__hazard_exponent | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kappa) -> _WhichOneofReturnType__kappa | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lookback) -> _WhichOneofReturnType__lookback | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__margin_formula) -> _WhichOneofReturnType__margin_formula | None: ...
     @_typing.overload
@@ -279,9 +353,15 @@ class ModelParameters(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__no_level_weight) -> _WhichOneofReturnType__no_level_weight | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__portion) -> _WhichOneofReturnType__portion | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__position_notional) -> _WhichOneofReturnType__position_notional | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__taker_tilt) -> _WhichOneofReturnType__taker_tilt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_n) -> _WhichOneofReturnType__top_n | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__whale_threshold) -> _WhichOneofReturnType__whale_threshold | None: ...
 
 Global___ModelParameters: _TypeAlias = ModelParameters  # noqa: Y015
 

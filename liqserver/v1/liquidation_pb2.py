@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from liqserver.v1 import common_pb2 as liqserver_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eliqserver/v1/liquidation.proto\x12\x0cliqserver.v1\x1a\x19liqserver/v1/common.proto\"\xb0\x02\n\x0bLevelsQuery\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x31\n\nparameters\x18\x04 \x01(\x0b\x32\x1d.liqserver.v1.ModelParameters\x12\x10\n\x08\x62in_size\x18\x05 \x01(\x01\x12\x32\n\x0bprice_range\x18\x06 \x01(\x0b\x32\x18.liqserver.v1.PriceRangeH\x00\x88\x01\x01\x12 \n\x04side\x18\x07 \x01(\x0e\x32\x12.liqserver.v1.Side\x12 \n\x04unit\x18\x08 \x01(\x0e\x32\x12.liqserver.v1.Unit\x12\x10\n\x08per_tier\x18\t \x01(\x08\x12\x14\n\x0cmin_notional\x18\n \x01(\x01\x42\x0e\n\x0c_price_range\"&\n\nPriceRange\x12\x0c\n\x04\x64own\x18\x01 \x01(\x01\x12\n\n\x02up\x18\x02 \x01(\x01\"d\n\x0cLevelColumns\x12\r\n\x05price\x18\x01 \x03(\x01\x12\x0c\n\x04long\x18\x02 \x03(\x01\x12\r\n\x05short\x18\x03 \x03(\x01\x12(\n\x05tiers\x18\x04 \x03(\x0b\x32\x19.liqserver.v1.TierColumns\"<\n\x0bTierColumns\x12\x10\n\x08leverage\x18\x01 \x01(\x01\x12\x0c\n\x04long\x18\x02 \x03(\x01\x12\r\n\x05short\x18\x03 \x03(\x01\"X\n\nBookTotals\x12\x0c\n\x04long\x18\x01 \x01(\x01\x12\r\n\x05short\x18\x02 \x01(\x01\x12\x15\n\rlong_in_range\x18\x03 \x01(\x01\x12\x16\n\x0eshort_in_range\x18\x04 \x01(\x01\"Z\n\x10GetLevelsRequest\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.liqserver.v1.LevelsQuery\x12\x12\n\x05\x61s_of\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_as_of\"\xcb\x01\n\x11GetLevelsResponse\x12*\n\x06levels\x18\x01 \x01(\x0b\x32\x1a.liqserver.v1.LevelColumns\x12\x10\n\x08\x62in_size\x18\x02 \x01(\x01\x12 \n\x04unit\x18\x03 \x01(\x0e\x32\x12.liqserver.v1.Unit\x12(\n\x06totals\x18\x04 \x01(\x0b\x32\x18.liqserver.v1.BookTotals\x12,\n\nprovenance\x18\x05 \x01(\x0b\x32\x18.liqserver.v1.Provenance2b\n\x12LiquidationService\x12L\n\tGetLevels\x12\x1e.liqserver.v1.GetLevelsRequest\x1a\x1f.liqserver.v1.GetLevelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eliqserver/v1/liquidation.proto\x12\x0cliqserver.v1\x1a\x19liqserver/v1/common.proto\"\xc1\x02\n\x0bLevelsQuery\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x31\n\nparameters\x18\x04 \x01(\x0b\x32\x1d.liqserver.v1.ModelParameters\x12\x10\n\x08\x62in_size\x18\x05 \x01(\x01\x12\x32\n\x0bprice_range\x18\x06 \x01(\x0b\x32\x18.liqserver.v1.PriceRangeH\x00\x88\x01\x01\x12 \n\x04side\x18\x07 \x01(\x0e\x32\x12.liqserver.v1.Side\x12 \n\x04unit\x18\x08 \x01(\x0e\x32\x12.liqserver.v1.Unit\x12\x10\n\x08per_tier\x18\t \x01(\x08\x12\x14\n\x0cmin_notional\x18\n \x01(\x01\x12\x0f\n\x07\x64\x65rived\x18\x0b \x01(\x08\x42\x0e\n\x0c_price_range\"&\n\nPriceRange\x12\x0c\n\x04\x64own\x18\x01 \x01(\x01\x12\n\n\x02up\x18\x02 \x01(\x01\"d\n\x0cLevelColumns\x12\r\n\x05price\x18\x01 \x03(\x01\x12\x0c\n\x04long\x18\x02 \x03(\x01\x12\r\n\x05short\x18\x03 \x03(\x01\x12(\n\x05tiers\x18\x04 \x03(\x0b\x32\x19.liqserver.v1.TierColumns\"<\n\x0bTierColumns\x12\x10\n\x08leverage\x18\x01 \x01(\x01\x12\x0c\n\x04long\x18\x02 \x03(\x01\x12\r\n\x05short\x18\x03 \x03(\x01\"X\n\nBookTotals\x12\x0c\n\x04long\x18\x01 \x01(\x01\x12\r\n\x05short\x18\x02 \x01(\x01\x12\x15\n\rlong_in_range\x18\x03 \x01(\x01\x12\x16\n\x0eshort_in_range\x18\x04 \x01(\x01\"Z\n\x10GetLevelsRequest\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.liqserver.v1.LevelsQuery\x12\x12\n\x05\x61s_of\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_as_of\"\xfa\x01\n\x11GetLevelsResponse\x12*\n\x06levels\x18\x01 \x01(\x0b\x32\x1a.liqserver.v1.LevelColumns\x12\x10\n\x08\x62in_size\x18\x02 \x01(\x01\x12 \n\x04unit\x18\x03 \x01(\x0e\x32\x12.liqserver.v1.Unit\x12(\n\x06totals\x18\x04 \x01(\x0b\x32\x18.liqserver.v1.BookTotals\x12,\n\nprovenance\x18\x05 \x01(\x0b\x32\x18.liqserver.v1.Provenance\x12-\n\x07\x64\x65rived\x18\x06 \x01(\x0b\x32\x1c.liqserver.v1.DerivedFigures\"\x8e\x01\n\x07\x43luster\x12\x0b\n\x03low\x18\x01 \x01(\x01\x12\x0c\n\x04high\x18\x02 \x01(\x01\x12\x0c\n\x04peak\x18\x03 \x01(\x01\x12\x0e\n\x06\x61mount\x18\x04 \x01(\x01\x12\x10\n\x08\x64istance\x18\x05 \x01(\x01\x12 \n\x13\x64istance_volatility\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_distance_volatility\"]\n\tImbalance\x12\r\n\x05range\x18\x01 \x01(\x01\x12\x0c\n\x04long\x18\x02 \x01(\x01\x12\r\n\x05short\x18\x03 \x01(\x01\x12\x16\n\timbalance\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_imbalance\"\x86\x02\n\x0e\x44\x65rivedFigures\x12,\n\rcluster_below\x18\x01 \x01(\x0b\x32\x15.liqserver.v1.Cluster\x12,\n\rcluster_above\x18\x02 \x01(\x0b\x32\x15.liqserver.v1.Cluster\x12\x17\n\x0f\x63umulative_long\x18\x03 \x03(\x01\x12\x18\n\x10\x63umulative_short\x18\x04 \x03(\x01\x12+\n\nimbalances\x18\x05 \x03(\x0b\x32\x17.liqserver.v1.Imbalance\x12 \n\x13realised_volatility\x18\x06 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_realised_volatility\"\xab\x01\n\x11GetHeatmapRequest\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.liqserver.v1.LevelsQuery\x12\x10\n\x03\x65nd\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05start\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x15\n\x08lookback\x18\x04 \x01(\x03H\x02\x88\x01\x01\x12\x10\n\x08interval\x18\x05 \x01(\x03\x42\x06\n\x04_endB\x08\n\x06_startB\x0b\n\t_lookback\"\xab\x02\n\x12GetHeatmapResponse\x12\n\n\x02ts\x18\x01 \x03(\x10\x12\r\n\x05price\x18\x02 \x03(\x01\x12\x0c\n\x04long\x18\x03 \x03(\x01\x12\r\n\x05short\x18\x04 \x03(\x01\x12\x0c\n\x04open\x18\x05 \x03(\x01\x12\x0c\n\x04high\x18\x06 \x03(\x01\x12\x0b\n\x03low\x18\x07 \x03(\x01\x12\r\n\x05\x63lose\x18\x08 \x03(\x01\x12\x17\n\x0fliquidated_long\x18\t \x03(\x01\x12\x18\n\x10liquidated_short\x18\n \x03(\x01\x12\x10\n\x08\x62in_size\x18\x0b \x01(\x01\x12\x10\n\x08interval\x18\x0c \x01(\x03\x12 \n\x04unit\x18\r \x01(\x0e\x32\x12.liqserver.v1.Unit\x12,\n\nprovenance\x18\x0e \x01(\x0b\x32\x18.liqserver.v1.Provenance\"O\n\x0bModelChoice\x12\r\n\x05model\x18\x01 \x01(\t\x12\x31\n\nparameters\x18\x02 \x01(\x0b\x32\x1d.liqserver.v1.ModelParameters\"\x89\x01\n\x14\x43ompareModelsRequest\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.liqserver.v1.LevelsQuery\x12\x12\n\x05\x61s_of\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12)\n\x06models\x18\x03 \x03(\x0b\x32\x19.liqserver.v1.ModelChoiceB\x08\n\x06_as_of\"\x99\x01\n\rComparedModel\x12\x0c\n\x04long\x18\x01 \x03(\x01\x12\r\n\x05short\x18\x02 \x03(\x01\x12(\n\x06totals\x18\x03 \x01(\x0b\x32\x18.liqserver.v1.BookTotals\x12,\n\nprovenance\x18\x04 \x01(\x0b\x32\x18.liqserver.v1.Provenance\x12\x13\n\x0bunavailable\x18\x05 \x01(\t\"\xf2\x02\n\tModelPair\x12\t\n\x01\x61\x18\x01 \x01(\x05\x12\t\n\x01\x62\x18\x02 \x01(\x05\x12\x19\n\x0coverlap_long\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\roverlap_short\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\"\n\x15rank_correlation_long\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12#\n\x16rank_correlation_short\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x1e\n\x11\x64iffer_most_price\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12,\n\x10\x64iffer_most_side\x18\x08 \x01(\x0e\x32\x12.liqserver.v1.Side\x12\x13\n\x0b\x64iffer_most\x18\t \x01(\x01\x42\x0f\n\r_overlap_longB\x10\n\x0e_overlap_shortB\x18\n\x16_rank_correlation_longB\x19\n\x17_rank_correlation_shortB\x14\n\x12_differ_most_price\"\xaf\x01\n\x15\x43ompareModelsResponse\x12\r\n\x05price\x18\x01 \x03(\x01\x12\x10\n\x08\x62in_size\x18\x02 \x01(\x01\x12 \n\x04unit\x18\x03 \x01(\x0e\x32\x12.liqserver.v1.Unit\x12+\n\x06models\x18\x04 \x03(\x0b\x32\x1b.liqserver.v1.ComparedModel\x12&\n\x05pairs\x18\x05 \x03(\x0b\x32\x17.liqserver.v1.ModelPair\"\xcb\x01\n\x17ListLiquidationsRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\x12\n\x05start\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03\x65nd\x18\x04 \x01(\x03H\x01\x88\x01\x01\x12 \n\x04side\x18\x05 \x01(\x0e\x32\x12.liqserver.v1.Side\x12\x10\n\x08interval\x18\x06 \x01(\x03\x12\x11\n\tpage_size\x18\x07 \x01(\x05\x12\x12\n\npage_token\x18\x08 \x01(\tB\x08\n\x06_startB\x06\n\x04_end\"\x87\x02\n\x18ListLiquidationsResponse\x12\x36\n\x0cliquidations\x18\x01 \x01(\x0b\x32 .liqserver.v1.LiquidationColumns\x12\x31\n\x07\x62uckets\x18\x02 \x01(\x0b\x32 .liqserver.v1.LiquidationBuckets\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x12\n\ntotal_rows\x18\x04 \x01(\x03\x12\x16\n\x0erecorded_start\x18\x05 \x01(\x03\x12\x14\n\x0crecorded_end\x18\x06 \x01(\x03\x12\x0f\n\x07notices\x18\x07 \x03(\t\x12\x14\n\x0cgenerated_at\x18\x08 \x01(\x03\"v\n\x12LiquidationColumns\x12\x10\n\x08ts_event\x18\x01 \x03(\x10\x12 \n\x04side\x18\x02 \x03(\x0e\x32\x12.liqserver.v1.Side\x12\r\n\x05price\x18\x03 \x03(\x01\x12\x0b\n\x03qty\x18\x04 \x03(\x01\x12\x10\n\x08notional\x18\x05 \x03(\x01\"\x9d\x01\n\x12LiquidationBuckets\x12\n\n\x02ts\x18\x01 \x03(\x10\x12\x15\n\rlong_notional\x18\x02 \x03(\x01\x12\x16\n\x0eshort_notional\x18\x03 \x03(\x01\x12\x10\n\x08long_qty\x18\x04 \x03(\x01\x12\x11\n\tshort_qty\x18\x05 \x03(\x01\x12\x12\n\nlong_count\x18\x06 \x03(\x10\x12\x13\n\x0bshort_count\x18\x07 \x03(\x10\"\x85\x01\n\x0fGetAuditRequest\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.liqserver.v1.LevelsQuery\x12\x12\n\x05start\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03\x65nd\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08interval\x18\x04 \x01(\x03\x42\x08\n\x06_startB\x06\n\x04_end\"\x95\x03\n\x10GetAuditResponse\x12\x11\n\topen_time\x18\x01 \x03(\x10\x12\x13\n\x0bopened_long\x18\x02 \x03(\x01\x12\x14\n\x0copened_short\x18\x03 \x03(\x01\x12\x13\n\x0b\x63losed_long\x18\x04 \x03(\x01\x12\x14\n\x0c\x63losed_short\x18\x05 \x03(\x01\x12\x17\n\x0fliquidated_long\x18\x06 \x03(\x01\x12\x18\n\x10liquidated_short\x18\x07 \x03(\x01\x12\x18\n\x10unexplained_long\x18\x08 \x03(\x01\x12\x19\n\x11unexplained_short\x18\t \x03(\x01\x12\x1b\n\x13open_interest_start\x18\n \x03(\x01\x12\x19\n\x11open_interest_end\x18\x0b \x03(\x01\x12\x16\n\x0eno_level_share\x18\x0c \x03(\x01\x12\x10\n\x08interval\x18\r \x01(\x03\x12 \n\x04unit\x18\x0e \x01(\x0e\x32\x12.liqserver.v1.Unit\x12,\n\nprovenance\x18\x0f \x01(\x0b\x32\x18.liqserver.v1.Provenance\"\x86\x01\n\x13ReplayLevelsRequest\x12(\n\x05query\x18\x01 \x01(\x0b\x32\x19.liqserver.v1.LevelsQuery\x12\x12\n\x05start\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03\x65nd\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\r\n\x05\x65very\x18\x04 \x01(\x03\x42\x08\n\x06_startB\x06\n\x04_end\"G\n\x14ReplayLevelsResponse\x12/\n\x06levels\x18\x01 \x01(\x0b\x32\x1f.liqserver.v1.GetLevelsResponse2\x94\x04\n\x12LiquidationService\x12L\n\tGetLevels\x12\x1e.liqserver.v1.GetLevelsRequest\x1a\x1f.liqserver.v1.GetLevelsResponse\x12O\n\nGetHeatmap\x12\x1f.liqserver.v1.GetHeatmapRequest\x1a .liqserver.v1.GetHeatmapResponse\x12X\n\rCompareModels\x12\".liqserver.v1.CompareModelsRequest\x1a#.liqserver.v1.CompareModelsResponse\x12\x61\n\x10ListLiquidations\x12%.liqserver.v1.ListLiquidationsRequest\x1a&.liqserver.v1.ListLiquidationsResponse\x12I\n\x08GetAudit\x12\x1d.liqserver.v1.GetAuditRequest\x1a\x1e.liqserver.v1.GetAuditResponse\x12W\n\x0cReplayLevels\x12!.liqserver.v1.ReplayLevelsRequest\x1a\".liqserver.v1.ReplayLevelsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,19 +33,55 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'liqserver.v1.liquidation_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LEVELSQUERY']._serialized_start=76
-  _globals['_LEVELSQUERY']._serialized_end=380
-  _globals['_PRICERANGE']._serialized_start=382
-  _globals['_PRICERANGE']._serialized_end=420
-  _globals['_LEVELCOLUMNS']._serialized_start=422
-  _globals['_LEVELCOLUMNS']._serialized_end=522
-  _globals['_TIERCOLUMNS']._serialized_start=524
-  _globals['_TIERCOLUMNS']._serialized_end=584
-  _globals['_BOOKTOTALS']._serialized_start=586
-  _globals['_BOOKTOTALS']._serialized_end=674
-  _globals['_GETLEVELSREQUEST']._serialized_start=676
-  _globals['_GETLEVELSREQUEST']._serialized_end=766
-  _globals['_GETLEVELSRESPONSE']._serialized_start=769
-  _globals['_GETLEVELSRESPONSE']._serialized_end=972
-  _globals['_LIQUIDATIONSERVICE']._serialized_start=974
-  _globals['_LIQUIDATIONSERVICE']._serialized_end=1072
+  _globals['_LEVELSQUERY']._serialized_end=397
+  _globals['_PRICERANGE']._serialized_start=399
+  _globals['_PRICERANGE']._serialized_end=437
+  _globals['_LEVELCOLUMNS']._serialized_start=439
+  _globals['_LEVELCOLUMNS']._serialized_end=539
+  _globals['_TIERCOLUMNS']._serialized_start=541
+  _globals['_TIERCOLUMNS']._serialized_end=601
+  _globals['_BOOKTOTALS']._serialized_start=603
+  _globals['_BOOKTOTALS']._serialized_end=691
+  _globals['_GETLEVELSREQUEST']._serialized_start=693
+  _globals['_GETLEVELSREQUEST']._serialized_end=783
+  _globals['_GETLEVELSRESPONSE']._serialized_start=786
+  _globals['_GETLEVELSRESPONSE']._serialized_end=1036
+  _globals['_CLUSTER']._serialized_start=1039
+  _globals['_CLUSTER']._serialized_end=1181
+  _globals['_IMBALANCE']._serialized_start=1183
+  _globals['_IMBALANCE']._serialized_end=1276
+  _globals['_DERIVEDFIGURES']._serialized_start=1279
+  _globals['_DERIVEDFIGURES']._serialized_end=1541
+  _globals['_GETHEATMAPREQUEST']._serialized_start=1544
+  _globals['_GETHEATMAPREQUEST']._serialized_end=1715
+  _globals['_GETHEATMAPRESPONSE']._serialized_start=1718
+  _globals['_GETHEATMAPRESPONSE']._serialized_end=2017
+  _globals['_MODELCHOICE']._serialized_start=2019
+  _globals['_MODELCHOICE']._serialized_end=2098
+  _globals['_COMPAREMODELSREQUEST']._serialized_start=2101
+  _globals['_COMPAREMODELSREQUEST']._serialized_end=2238
+  _globals['_COMPAREDMODEL']._serialized_start=2241
+  _globals['_COMPAREDMODEL']._serialized_end=2394
+  _globals['_MODELPAIR']._serialized_start=2397
+  _globals['_MODELPAIR']._serialized_end=2767
+  _globals['_COMPAREMODELSRESPONSE']._serialized_start=2770
+  _globals['_COMPAREMODELSRESPONSE']._serialized_end=2945
+  _globals['_LISTLIQUIDATIONSREQUEST']._serialized_start=2948
+  _globals['_LISTLIQUIDATIONSREQUEST']._serialized_end=3151
+  _globals['_LISTLIQUIDATIONSRESPONSE']._serialized_start=3154
+  _globals['_LISTLIQUIDATIONSRESPONSE']._serialized_end=3417
+  _globals['_LIQUIDATIONCOLUMNS']._serialized_start=3419
+  _globals['_LIQUIDATIONCOLUMNS']._serialized_end=3537
+  _globals['_LIQUIDATIONBUCKETS']._serialized_start=3540
+  _globals['_LIQUIDATIONBUCKETS']._serialized_end=3697
+  _globals['_GETAUDITREQUEST']._serialized_start=3700
+  _globals['_GETAUDITREQUEST']._serialized_end=3833
+  _globals['_GETAUDITRESPONSE']._serialized_start=3836
+  _globals['_GETAUDITRESPONSE']._serialized_end=4241
+  _globals['_REPLAYLEVELSREQUEST']._serialized_start=4244
+  _globals['_REPLAYLEVELSREQUEST']._serialized_end=4378
+  _globals['_REPLAYLEVELSRESPONSE']._serialized_start=4380
+  _globals['_REPLAYLEVELSRESPONSE']._serialized_end=4451
+  _globals['_LIQUIDATIONSERVICE']._serialized_start=4454
+  _globals['_LIQUIDATIONSERVICE']._serialized_end=4986
 # @@protoc_insertion_point(module_scope)

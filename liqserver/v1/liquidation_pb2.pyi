@@ -35,6 +35,7 @@ class LevelsQuery(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     PER_TIER_FIELD_NUMBER: _builtins.int
     MIN_NOTIONAL_FIELD_NUMBER: _builtins.int
+    DERIVED_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """Symbol, for example "BTCUSDT"."""
     venue: _builtins.str
@@ -51,6 +52,8 @@ class LevelsQuery(_message.Message):
     """Also break the amounts down by leverage tier."""
     min_notional: _builtins.float
     """Leave out bins that hold less than this on both sides, in quote units."""
+    derived: _builtins.bool
+    """Also give the figures of DerivedFigures (GetLevels and ReplayLevels)."""
     @_builtins.property
     def parameters(self) -> _common_pb2.ModelParameters:
         """Parameters of the model."""
@@ -72,10 +75,11 @@ class LevelsQuery(_message.Message):
         unit: _common_pb2.Unit.ValueType = ...,
         per_tier: _builtins.bool = ...,
         min_notional: _builtins.float = ...,
+        derived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_range", b"_price_range", "parameters", b"parameters", "price_range", b"price_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_range", b"_price_range", "bin_size", b"bin_size", "min_notional", b"min_notional", "model", b"model", "parameters", b"parameters", "per_tier", b"per_tier", "price_range", b"price_range", "side", b"side", "symbol", b"symbol", "unit", b"unit", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_range", b"_price_range", "bin_size", b"bin_size", "derived", b"derived", "min_notional", b"min_notional", "model", b"model", "parameters", b"parameters", "per_tier", b"per_tier", "price_range", b"price_range", "side", b"side", "symbol", b"symbol", "unit", b"unit", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_range: _TypeAlias = _typing.Literal["price_range"]  # noqa: Y015
     _WhichOneofArgType__price_range: _TypeAlias = _typing.Literal["_price_range", b"_price_range"]  # noqa: Y015
@@ -260,6 +264,7 @@ class GetLevelsResponse(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
+    DERIVED_FIELD_NUMBER: _builtins.int
     bin_size: _builtins.float
     """Width of a bin in quote units."""
     unit: _common_pb2.Unit.ValueType
@@ -276,6 +281,10 @@ class GetLevelsResponse(_message.Message):
     def provenance(self) -> _common_pb2.Provenance:
         """Where the numbers come from."""
 
+    @_builtins.property
+    def derived(self) -> Global___DerivedFigures:
+        """On request."""
+
     def __init__(
         self,
         *,
@@ -284,11 +293,957 @@ class GetLevelsResponse(_message.Message):
         unit: _common_pb2.Unit.ValueType = ...,
         totals: Global___BookTotals | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
+        derived: Global___DerivedFigures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "provenance", b"provenance", "totals", b"totals"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["derived", b"derived", "levels", b"levels", "provenance", b"provenance", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_size", b"bin_size", "levels", b"levels", "provenance", b"provenance", "totals", b"totals", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_size", b"bin_size", "derived", b"derived", "levels", b"levels", "provenance", b"provenance", "totals", b"totals", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLevelsResponse: _TypeAlias = GetLevelsResponse  # noqa: Y015
+
+@_typing.final
+class Cluster(_message.Message):
+    """A run of dense bins: each holds at least three times the mean of the side's bins in the answered range;
+    one bin that does not may lie between.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    PEAK_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    DISTANCE_VOLATILITY_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """Left edge of the first bin, quote units."""
+    high: _builtins.float
+    """Right edge of the last bin, quote units."""
+    peak: _builtins.float
+    """Left edge of the densest bin."""
+    amount: _builtins.float
+    """What the cluster holds, in the answer's unit."""
+    distance: _builtins.float
+    """From the current price to the nearer edge, as a fraction of the current price, not negative."""
+    distance_volatility: _builtins.float
+    """The same in units of realised volatility of one day; absent while that is not known."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        peak: _builtins.float = ...,
+        amount: _builtins.float = ...,
+        distance: _builtins.float = ...,
+        distance_volatility: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_distance_volatility", b"_distance_volatility", "distance_volatility", b"distance_volatility"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_distance_volatility", b"_distance_volatility", "amount", b"amount", "distance", b"distance", "distance_volatility", b"distance_volatility", "high", b"high", "low", b"low", "peak", b"peak"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__distance_volatility: _TypeAlias = _typing.Literal["distance_volatility"]  # noqa: Y015
+    _WhichOneofArgType__distance_volatility: _TypeAlias = _typing.Literal["_distance_volatility", b"_distance_volatility"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__distance_volatility) -> _WhichOneofReturnType__distance_volatility | None: ...
+
+Global___Cluster: _TypeAlias = Cluster  # noqa: Y015
+
+@_typing.final
+class Imbalance(_message.Message):
+    """Longs and shorts within a distance of the current price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANGE_FIELD_NUMBER: _builtins.int
+    LONG_FIELD_NUMBER: _builtins.int
+    SHORT_FIELD_NUMBER: _builtins.int
+    IMBALANCE_FIELD_NUMBER: _builtins.int
+    range: _builtins.float
+    """Distance up and down, as a fraction of the current price."""
+    long: _builtins.float
+    """Longs with a level within the distance below, in the answer's unit."""
+    short: _builtins.float
+    """Shorts with a level within the distance above."""
+    imbalance: _builtins.float
+    """(short - long) / (short + long): +1 when only shorts are near; absent when there is neither."""
+    def __init__(
+        self,
+        *,
+        range: _builtins.float = ...,
+        long: _builtins.float = ...,
+        short: _builtins.float = ...,
+        imbalance: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_imbalance", b"_imbalance", "imbalance", b"imbalance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_imbalance", b"_imbalance", "imbalance", b"imbalance", "long", b"long", "range", b"range", "short", b"short"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__imbalance: _TypeAlias = _typing.Literal["imbalance"]  # noqa: Y015
+    _WhichOneofArgType__imbalance: _TypeAlias = _typing.Literal["_imbalance", b"_imbalance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__imbalance) -> _WhichOneofReturnType__imbalance | None: ...
+
+Global___Imbalance: _TypeAlias = Imbalance  # noqa: Y015
+
+@_typing.final
+class DerivedFigures(_message.Message):
+    """What strategies derive from levels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLUSTER_BELOW_FIELD_NUMBER: _builtins.int
+    CLUSTER_ABOVE_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_LONG_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_SHORT_FIELD_NUMBER: _builtins.int
+    IMBALANCES_FIELD_NUMBER: _builtins.int
+    REALISED_VOLATILITY_FIELD_NUMBER: _builtins.int
+    realised_volatility: _builtins.float
+    """Standard deviation of a day's log return, from the steps of the 24 hours before as_of; absent below 30 steps."""
+    @_builtins.property
+    def cluster_below(self) -> Global___Cluster:
+        """Nearest cluster of longs below the current price, if there is one in range."""
+
+    @_builtins.property
+    def cluster_above(self) -> Global___Cluster:
+        """Nearest cluster of shorts above the current price, if there is one in range."""
+
+    @_builtins.property
+    def cumulative_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Longs met on the way from the current price down to each bin, that bin included; as long as levels.price."""
+
+    @_builtins.property
+    def cumulative_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shorts met on the way up."""
+
+    @_builtins.property
+    def imbalances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Imbalance]:
+        """Within 1, 2, 5 and 10 % of the current price."""
+
+    def __init__(
+        self,
+        *,
+        cluster_below: Global___Cluster | None = ...,
+        cluster_above: Global___Cluster | None = ...,
+        cumulative_long: _abc.Iterable[_builtins.float] | None = ...,
+        cumulative_short: _abc.Iterable[_builtins.float] | None = ...,
+        imbalances: _abc.Iterable[Global___Imbalance] | None = ...,
+        realised_volatility: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_realised_volatility", b"_realised_volatility", "cluster_above", b"cluster_above", "cluster_below", b"cluster_below", "realised_volatility", b"realised_volatility"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_realised_volatility", b"_realised_volatility", "cluster_above", b"cluster_above", "cluster_below", b"cluster_below", "cumulative_long", b"cumulative_long", "cumulative_short", b"cumulative_short", "imbalances", b"imbalances", "realised_volatility", b"realised_volatility"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__realised_volatility: _TypeAlias = _typing.Literal["realised_volatility"]  # noqa: Y015
+    _WhichOneofArgType__realised_volatility: _TypeAlias = _typing.Literal["_realised_volatility", b"_realised_volatility"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__realised_volatility) -> _WhichOneofReturnType__realised_volatility | None: ...
+
+Global___DerivedFigures: _TypeAlias = DerivedFigures  # noqa: Y015
+
+@_typing.final
+class GetHeatmapRequest(_message.Message):
+    """Request of GetHeatmap."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    LOOKBACK_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    end: _builtins.int
+    """UNIX nanoseconds of the last column; not given: the newest data."""
+    start: _builtins.int
+    """UNIX nanoseconds of the first column; not given: `lookback` before the end."""
+    lookback: _builtins.int
+    """Nanoseconds before the end, instead of start; not given: one day."""
+    interval: _builtins.int
+    """Nanoseconds between columns, 1 minute to 1 day; 0 for one that gives at most 500 columns."""
+    @_builtins.property
+    def query(self) -> Global___LevelsQuery:
+        """What to show. price_range is around the price at the end; per_tier, derived and min_notional have no use here."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___LevelsQuery | None = ...,
+        end: _builtins.int | None = ...,
+        start: _builtins.int | None = ...,
+        lookback: _builtins.int | None = ...,
+        interval: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_lookback", b"_lookback", "_start", b"_start", "end", b"end", "lookback", b"lookback", "query", b"query", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_lookback", b"_lookback", "_start", b"_start", "end", b"end", "interval", b"interval", "lookback", b"lookback", "query", b"query", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__lookback: _TypeAlias = _typing.Literal["lookback"]  # noqa: Y015
+    _WhichOneofArgType__lookback: _TypeAlias = _typing.Literal["_lookback", b"_lookback"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lookback) -> _WhichOneofReturnType__lookback | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___GetHeatmapRequest: _TypeAlias = GetHeatmapRequest  # noqa: Y015
+
+@_typing.final
+class GetHeatmapResponse(_message.Message):
+    """Answer of GetHeatmap: T columns of time by B bins of price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    LONG_FIELD_NUMBER: _builtins.int
+    SHORT_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    CLOSE_FIELD_NUMBER: _builtins.int
+    LIQUIDATED_LONG_FIELD_NUMBER: _builtins.int
+    LIQUIDATED_SHORT_FIELD_NUMBER: _builtins.int
+    BIN_SIZE_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    bin_size: _builtins.float
+    """Width of a bin in quote units."""
+    interval: _builtins.int
+    """Nanoseconds between columns."""
+    unit: _common_pb2.Unit.ValueType
+    """Unit of the amounts."""
+    @_builtins.property
+    def ts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds of each column: levels as of then. Length T."""
+
+    @_builtins.property
+    def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Left edge of each bin, quote units, ascending. Length B."""
+
+    @_builtins.property
+    def long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Longs by time and price, row by row of one moment. Length T * B."""
+
+    @_builtins.property
+    def short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shorts by time and price. Length T * B."""
+
+    @_builtins.property
+    def open(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Path of the price that liquidates in the interval up to each column; NaN where none is known. Length T."""
+
+    @_builtins.property
+    def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Highest of the path."""
+
+    @_builtins.property
+    def low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Lowest of the path."""
+
+    @_builtins.property
+    def close(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Last of the path."""
+
+    @_builtins.property
+    def liquidated_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Longs liquidated in the interval up to each column, in the answer's unit. Length T."""
+
+    @_builtins.property
+    def liquidated_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shorts liquidated in the interval up to each column."""
+
+    @_builtins.property
+    def provenance(self) -> _common_pb2.Provenance:
+        """As of the last column."""
+
+    def __init__(
+        self,
+        *,
+        ts: _abc.Iterable[_builtins.int] | None = ...,
+        price: _abc.Iterable[_builtins.float] | None = ...,
+        long: _abc.Iterable[_builtins.float] | None = ...,
+        short: _abc.Iterable[_builtins.float] | None = ...,
+        open: _abc.Iterable[_builtins.float] | None = ...,
+        high: _abc.Iterable[_builtins.float] | None = ...,
+        low: _abc.Iterable[_builtins.float] | None = ...,
+        close: _abc.Iterable[_builtins.float] | None = ...,
+        liquidated_long: _abc.Iterable[_builtins.float] | None = ...,
+        liquidated_short: _abc.Iterable[_builtins.float] | None = ...,
+        bin_size: _builtins.float = ...,
+        interval: _builtins.int = ...,
+        unit: _common_pb2.Unit.ValueType = ...,
+        provenance: _common_pb2.Provenance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_size", b"bin_size", "close", b"close", "high", b"high", "interval", b"interval", "liquidated_long", b"liquidated_long", "liquidated_short", b"liquidated_short", "long", b"long", "low", b"low", "open", b"open", "price", b"price", "provenance", b"provenance", "short", b"short", "ts", b"ts", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHeatmapResponse: _TypeAlias = GetHeatmapResponse  # noqa: Y015
+
+@_typing.final
+class ModelChoice(_message.Message):
+    """A model with its parameters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Model; empty for the default model."""
+    @_builtins.property
+    def parameters(self) -> _common_pb2.ModelParameters:
+        """Parameters of the model."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        parameters: _common_pb2.ModelParameters | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "parameters", b"parameters"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelChoice: _TypeAlias = ModelChoice  # noqa: Y015
+
+@_typing.final
+class CompareModelsRequest(_message.Message):
+    """Request of CompareModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.int
+    """UNIX nanoseconds; not given: the newest data."""
+    @_builtins.property
+    def query(self) -> Global___LevelsQuery:
+        """Symbol, venue, bins, range and unit; model and parameters have no use here."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelChoice]:
+        """The models, two to ten; empty for every model with its defaults."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___LevelsQuery | None = ...,
+        as_of: _builtins.int | None = ...,
+        models: _abc.Iterable[Global___ModelChoice] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_as_of", b"_as_of", "as_of", b"as_of", "query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as_of", b"_as_of", "as_of", b"as_of", "models", b"models", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__as_of: _TypeAlias = _typing.Literal["as_of"]  # noqa: Y015
+    _WhichOneofArgType__as_of: _TypeAlias = _typing.Literal["_as_of", b"_as_of"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__as_of) -> _WhichOneofReturnType__as_of | None: ...
+
+Global___CompareModelsRequest: _TypeAlias = CompareModelsRequest  # noqa: Y015
+
+@_typing.final
+class ComparedModel(_message.Message):
+    """One model's levels on the common grid."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LONG_FIELD_NUMBER: _builtins.int
+    SHORT_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    unavailable: _builtins.str
+    """Why the model has no answer, when it has none; then everything else is empty."""
+    @_builtins.property
+    def long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Longs by bin; as long as CompareModelsResponse.price."""
+
+    @_builtins.property
+    def short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shorts by bin."""
+
+    @_builtins.property
+    def totals(self) -> Global___BookTotals:
+        """Sums in the answer's unit."""
+
+    @_builtins.property
+    def provenance(self) -> _common_pb2.Provenance:
+        """Where the numbers come from."""
+
+    def __init__(
+        self,
+        *,
+        long: _abc.Iterable[_builtins.float] | None = ...,
+        short: _abc.Iterable[_builtins.float] | None = ...,
+        totals: Global___BookTotals | None = ...,
+        provenance: _common_pb2.Provenance | None = ...,
+        unavailable: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["long", b"long", "provenance", b"provenance", "short", b"short", "totals", b"totals", "unavailable", b"unavailable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ComparedModel: _TypeAlias = ComparedModel  # noqa: Y015
+
+@_typing.final
+class ModelPair(_message.Message):
+    """How much two models agree within the range, each side's amounts taken as shares of their sum."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    A_FIELD_NUMBER: _builtins.int
+    B_FIELD_NUMBER: _builtins.int
+    OVERLAP_LONG_FIELD_NUMBER: _builtins.int
+    OVERLAP_SHORT_FIELD_NUMBER: _builtins.int
+    RANK_CORRELATION_LONG_FIELD_NUMBER: _builtins.int
+    RANK_CORRELATION_SHORT_FIELD_NUMBER: _builtins.int
+    DIFFER_MOST_PRICE_FIELD_NUMBER: _builtins.int
+    DIFFER_MOST_SIDE_FIELD_NUMBER: _builtins.int
+    DIFFER_MOST_FIELD_NUMBER: _builtins.int
+    a: _builtins.int
+    """Index of one model in CompareModelsResponse.models."""
+    b: _builtins.int
+    """Index of the other."""
+    overlap_long: _builtins.float
+    """1 - total variation of the long sides, in [0, 1]; absent when one of them is empty."""
+    overlap_short: _builtins.float
+    """The same of the short sides."""
+    rank_correlation_long: _builtins.float
+    """Spearman's rank correlation over the bins, longs; absent when one side does not vary."""
+    rank_correlation_short: _builtins.float
+    """The same of the short sides."""
+    differ_most_price: _builtins.float
+    """Left edge of the bin where the shares differ most, and on which side."""
+    differ_most_side: _common_pb2.Side.ValueType
+    """That side."""
+    differ_most: _builtins.float
+    """Share of a minus share of b in that bin."""
+    def __init__(
+        self,
+        *,
+        a: _builtins.int = ...,
+        b: _builtins.int = ...,
+        overlap_long: _builtins.float | None = ...,
+        overlap_short: _builtins.float | None = ...,
+        rank_correlation_long: _builtins.float | None = ...,
+        rank_correlation_short: _builtins.float | None = ...,
+        differ_most_price: _builtins.float | None = ...,
+        differ_most_side: _common_pb2.Side.ValueType = ...,
+        differ_most: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_differ_most_price", b"_differ_most_price", "_overlap_long", b"_overlap_long", "_overlap_short", b"_overlap_short", "_rank_correlation_long", b"_rank_correlation_long", "_rank_correlation_short", b"_rank_correlation_short", "differ_most_price", b"differ_most_price", "overlap_long", b"overlap_long", "overlap_short", b"overlap_short", "rank_correlation_long", b"rank_correlation_long", "rank_correlation_short", b"rank_correlation_short"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_differ_most_price", b"_differ_most_price", "_overlap_long", b"_overlap_long", "_overlap_short", b"_overlap_short", "_rank_correlation_long", b"_rank_correlation_long", "_rank_correlation_short", b"_rank_correlation_short", "a", b"a", "b", b"b", "differ_most", b"differ_most", "differ_most_price", b"differ_most_price", "differ_most_side", b"differ_most_side", "overlap_long", b"overlap_long", "overlap_short", b"overlap_short", "rank_correlation_long", b"rank_correlation_long", "rank_correlation_short", b"rank_correlation_short"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__differ_most_price: _TypeAlias = _typing.Literal["differ_most_price"]  # noqa: Y015
+    _WhichOneofArgType__differ_most_price: _TypeAlias = _typing.Literal["_differ_most_price", b"_differ_most_price"]  # noqa: Y015
+    _WhichOneofReturnType__overlap_long: _TypeAlias = _typing.Literal["overlap_long"]  # noqa: Y015
+    _WhichOneofArgType__overlap_long: _TypeAlias = _typing.Literal["_overlap_long", b"_overlap_long"]  # noqa: Y015
+    _WhichOneofReturnType__overlap_short: _TypeAlias = _typing.Literal["overlap_short"]  # noqa: Y015
+    _WhichOneofArgType__overlap_short: _TypeAlias = _typing.Literal["_overlap_short", b"_overlap_short"]  # noqa: Y015
+    _WhichOneofReturnType__rank_correlation_long: _TypeAlias = _typing.Literal["rank_correlation_long"]  # noqa: Y015
+    _WhichOneofArgType__rank_correlation_long: _TypeAlias = _typing.Literal["_rank_correlation_long", b"_rank_correlation_long"]  # noqa: Y015
+    _WhichOneofReturnType__rank_correlation_short: _TypeAlias = _typing.Literal["rank_correlation_short"]  # noqa: Y015
+    _WhichOneofArgType__rank_correlation_short: _TypeAlias = _typing.Literal["_rank_correlation_short", b"_rank_correlation_short"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__differ_most_price) -> _WhichOneofReturnType__differ_most_price | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap_long) -> _WhichOneofReturnType__overlap_long | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap_short) -> _WhichOneofReturnType__overlap_short | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank_correlation_long) -> _WhichOneofReturnType__rank_correlation_long | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__rank_correlation_short) -> _WhichOneofReturnType__rank_correlation_short | None: ...
+
+Global___ModelPair: _TypeAlias = ModelPair  # noqa: Y015
+
+@_typing.final
+class CompareModelsResponse(_message.Message):
+    """Answer of CompareModels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    BIN_SIZE_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    bin_size: _builtins.float
+    """Width of a bin in quote units."""
+    unit: _common_pb2.Unit.ValueType
+    """Unit of the amounts."""
+    @_builtins.property
+    def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Left edge of each bin, quote units, ascending; every bin of the range."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ComparedModel]:
+        """The models in the order asked."""
+
+    @_builtins.property
+    def pairs(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelPair]:
+        """Every pair of models that have an answer."""
+
+    def __init__(
+        self,
+        *,
+        price: _abc.Iterable[_builtins.float] | None = ...,
+        bin_size: _builtins.float = ...,
+        unit: _common_pb2.Unit.ValueType = ...,
+        models: _abc.Iterable[Global___ComparedModel] | None = ...,
+        pairs: _abc.Iterable[Global___ModelPair] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bin_size", b"bin_size", "models", b"models", "pairs", b"pairs", "price", b"price", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareModelsResponse: _TypeAlias = CompareModelsResponse  # noqa: Y015
+
+@_typing.final
+class ListLiquidationsRequest(_message.Message):
+    """Request of ListLiquidations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol."""
+    venue: _builtins.str
+    """Venue; empty for the only venue that has the symbol."""
+    start: _builtins.int
+    """UNIX nanoseconds, inclusive; not given: the first recorded."""
+    end: _builtins.int
+    """UNIX nanoseconds, exclusive; not given: after the last recorded."""
+    side: _common_pb2.Side.ValueType
+    """Which side of positions; not given: both."""
+    interval: _builtins.int
+    """Nanoseconds: add up by interval instead of listing one by one; 0 to list."""
+    page_size: _builtins.int
+    """Most rows of the answer, 1 to 100 000; 0 for 10 000."""
+    page_token: _builtins.str
+    """Token of the answer before, for the page that follows it."""
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        start: _builtins.int | None = ...,
+        end: _builtins.int | None = ...,
+        side: _common_pb2.Side.ValueType = ...,
+        interval: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "interval", b"interval", "page_size", b"page_size", "page_token", b"page_token", "side", b"side", "start", b"start", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___ListLiquidationsRequest: _TypeAlias = ListLiquidationsRequest  # noqa: Y015
+
+@_typing.final
+class ListLiquidationsResponse(_message.Message):
+    """Answer of ListLiquidations. One of the two column sets is filled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIQUIDATIONS_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_ROWS_FIELD_NUMBER: _builtins.int
+    RECORDED_START_FIELD_NUMBER: _builtins.int
+    RECORDED_END_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
+    GENERATED_AT_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    total_rows: _builtins.int
+    """Recorded rows from start to end, all pages."""
+    recorded_start: _builtins.int
+    """UNIX nanoseconds of the first recorded liquidation of the symbol."""
+    recorded_end: _builtins.int
+    """UNIX nanoseconds of the last."""
+    generated_at: _builtins.int
+    """UNIX nanoseconds of the server's clock when the answer left."""
+    @_builtins.property
+    def liquidations(self) -> Global___LiquidationColumns:
+        """One by one."""
+
+    @_builtins.property
+    def buckets(self) -> Global___LiquidationBuckets:
+        """By interval."""
+
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Things a reader of the numbers should know, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        liquidations: Global___LiquidationColumns | None = ...,
+        buckets: Global___LiquidationBuckets | None = ...,
+        next_page_token: _builtins.str = ...,
+        total_rows: _builtins.int = ...,
+        recorded_start: _builtins.int = ...,
+        recorded_end: _builtins.int = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
+        generated_at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "liquidations", b"liquidations"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets", "generated_at", b"generated_at", "liquidations", b"liquidations", "next_page_token", b"next_page_token", "notices", b"notices", "recorded_end", b"recorded_end", "recorded_start", b"recorded_start", "total_rows", b"total_rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLiquidationsResponse: _TypeAlias = ListLiquidationsResponse  # noqa: Y015
+
+@_typing.final
+class LiquidationColumns(_message.Message):
+    """Recorded liquidations in columns of equal length, by time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    QTY_FIELD_NUMBER: _builtins.int
+    NOTIONAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ts_event(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds."""
+
+    @_builtins.property
+    def side(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Side.ValueType]:
+        """Side of the position that was liquidated."""
+
+    @_builtins.property
+    def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Average price of the fills, quote units."""
+
+    @_builtins.property
+    def qty(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Filled contracts, base units."""
+
+    @_builtins.property
+    def notional(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """price * qty, quote units."""
+
+    def __init__(
+        self,
+        *,
+        ts_event: _abc.Iterable[_builtins.int] | None = ...,
+        side: _abc.Iterable[_common_pb2.Side.ValueType] | None = ...,
+        price: _abc.Iterable[_builtins.float] | None = ...,
+        qty: _abc.Iterable[_builtins.float] | None = ...,
+        notional: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notional", b"notional", "price", b"price", "qty", b"qty", "side", b"side", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidationColumns: _TypeAlias = LiquidationColumns  # noqa: Y015
+
+@_typing.final
+class LiquidationBuckets(_message.Message):
+    """Recorded liquidations by interval; intervals without any are left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_FIELD_NUMBER: _builtins.int
+    LONG_NOTIONAL_FIELD_NUMBER: _builtins.int
+    SHORT_NOTIONAL_FIELD_NUMBER: _builtins.int
+    LONG_QTY_FIELD_NUMBER: _builtins.int
+    SHORT_QTY_FIELD_NUMBER: _builtins.int
+    LONG_COUNT_FIELD_NUMBER: _builtins.int
+    SHORT_COUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds: start of each interval."""
+
+    @_builtins.property
+    def long_notional(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Notional of liquidated longs, quote units."""
+
+    @_builtins.property
+    def short_notional(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Notional of liquidated shorts, quote units."""
+
+    @_builtins.property
+    def long_qty(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Liquidated longs, base units."""
+
+    @_builtins.property
+    def short_qty(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Liquidated shorts, base units."""
+
+    @_builtins.property
+    def long_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of recorded liquidations of longs."""
+
+    @_builtins.property
+    def short_count(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Number of recorded liquidations of shorts."""
+
+    def __init__(
+        self,
+        *,
+        ts: _abc.Iterable[_builtins.int] | None = ...,
+        long_notional: _abc.Iterable[_builtins.float] | None = ...,
+        short_notional: _abc.Iterable[_builtins.float] | None = ...,
+        long_qty: _abc.Iterable[_builtins.float] | None = ...,
+        short_qty: _abc.Iterable[_builtins.float] | None = ...,
+        long_count: _abc.Iterable[_builtins.int] | None = ...,
+        short_count: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["long_count", b"long_count", "long_notional", b"long_notional", "long_qty", b"long_qty", "short_count", b"short_count", "short_notional", b"short_notional", "short_qty", b"short_qty", "ts", b"ts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidationBuckets: _TypeAlias = LiquidationBuckets  # noqa: Y015
+
+@_typing.final
+class GetAuditRequest(_message.Message):
+    """Request of GetAudit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """UNIX nanoseconds: start of the first interval; not given: the start of the model's history."""
+    end: _builtins.int
+    """UNIX nanoseconds: end of the last interval; not given: the newest data."""
+    interval: _builtins.int
+    """Nanoseconds, 1 minute to 30 days."""
+    @_builtins.property
+    def query(self) -> Global___LevelsQuery:
+        """Symbol, venue, model, parameters and unit; the other fields have no use here."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___LevelsQuery | None = ...,
+        start: _builtins.int | None = ...,
+        end: _builtins.int | None = ...,
+        interval: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "query", b"query", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "interval", b"interval", "query", b"query", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___GetAuditRequest: _TypeAlias = GetAuditRequest  # noqa: Y015
+
+@_typing.final
+class GetAuditResponse(_message.Message):
+    """Answer of GetAudit: N intervals. opened - closed - liquidated is the change of what is open, on either side."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    OPENED_LONG_FIELD_NUMBER: _builtins.int
+    OPENED_SHORT_FIELD_NUMBER: _builtins.int
+    CLOSED_LONG_FIELD_NUMBER: _builtins.int
+    CLOSED_SHORT_FIELD_NUMBER: _builtins.int
+    LIQUIDATED_LONG_FIELD_NUMBER: _builtins.int
+    LIQUIDATED_SHORT_FIELD_NUMBER: _builtins.int
+    UNEXPLAINED_LONG_FIELD_NUMBER: _builtins.int
+    UNEXPLAINED_SHORT_FIELD_NUMBER: _builtins.int
+    OPEN_INTEREST_START_FIELD_NUMBER: _builtins.int
+    OPEN_INTEREST_END_FIELD_NUMBER: _builtins.int
+    NO_LEVEL_SHARE_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
+    interval: _builtins.int
+    """Nanoseconds of an interval."""
+    unit: _common_pb2.Unit.ValueType
+    """Unit of the amounts; NOTIONAL is contracts times the newest price in their step."""
+    @_builtins.property
+    def open_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds: start of each interval."""
+
+    @_builtins.property
+    def opened_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Opened in the interval, longs, in the answer's unit."""
+
+    @_builtins.property
+    def opened_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Opened, shorts."""
+
+    @_builtins.property
+    def closed_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Closed voluntarily, longs."""
+
+    @_builtins.property
+    def closed_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Closed voluntarily, shorts."""
+
+    @_builtins.property
+    def liquidated_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Liquidated, longs."""
+
+    @_builtins.property
+    def liquidated_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Liquidated, shorts."""
+
+    @_builtins.property
+    def unexplained_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Part of what was opened that the model cannot explain, longs."""
+
+    @_builtins.property
+    def unexplained_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Part of what was opened that the model cannot explain, shorts."""
+
+    @_builtins.property
+    def open_interest_start(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Open interest at the start of the interval, in the answer's unit."""
+
+    @_builtins.property
+    def open_interest_end(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Open interest at the end of the interval."""
+
+    @_builtins.property
+    def no_level_share(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Share of open interest without a level because of its kind at the end, mean of both sides."""
+
+    @_builtins.property
+    def provenance(self) -> _common_pb2.Provenance:
+        """As of the end."""
+
+    def __init__(
+        self,
+        *,
+        open_time: _abc.Iterable[_builtins.int] | None = ...,
+        opened_long: _abc.Iterable[_builtins.float] | None = ...,
+        opened_short: _abc.Iterable[_builtins.float] | None = ...,
+        closed_long: _abc.Iterable[_builtins.float] | None = ...,
+        closed_short: _abc.Iterable[_builtins.float] | None = ...,
+        liquidated_long: _abc.Iterable[_builtins.float] | None = ...,
+        liquidated_short: _abc.Iterable[_builtins.float] | None = ...,
+        unexplained_long: _abc.Iterable[_builtins.float] | None = ...,
+        unexplained_short: _abc.Iterable[_builtins.float] | None = ...,
+        open_interest_start: _abc.Iterable[_builtins.float] | None = ...,
+        open_interest_end: _abc.Iterable[_builtins.float] | None = ...,
+        no_level_share: _abc.Iterable[_builtins.float] | None = ...,
+        interval: _builtins.int = ...,
+        unit: _common_pb2.Unit.ValueType = ...,
+        provenance: _common_pb2.Provenance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_long", b"closed_long", "closed_short", b"closed_short", "interval", b"interval", "liquidated_long", b"liquidated_long", "liquidated_short", b"liquidated_short", "no_level_share", b"no_level_share", "open_interest_end", b"open_interest_end", "open_interest_start", b"open_interest_start", "open_time", b"open_time", "opened_long", b"opened_long", "opened_short", b"opened_short", "provenance", b"provenance", "unexplained_long", b"unexplained_long", "unexplained_short", b"unexplained_short", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAuditResponse: _TypeAlias = GetAuditResponse  # noqa: Y015
+
+@_typing.final
+class ReplayLevelsRequest(_message.Message):
+    """Request of ReplayLevels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    start: _builtins.int
+    """UNIX nanoseconds of the first moment; not given: the start of the model's history."""
+    end: _builtins.int
+    """UNIX nanoseconds that no moment is after; not given: the newest data."""
+    every: _builtins.int
+    """Nanoseconds between moments, at least 1 minute."""
+    @_builtins.property
+    def query(self) -> Global___LevelsQuery:
+        """What to show at each moment."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___LevelsQuery | None = ...,
+        start: _builtins.int | None = ...,
+        end: _builtins.int | None = ...,
+        every: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "query", b"query", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "every", b"every", "query", b"query", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___ReplayLevelsRequest: _TypeAlias = ReplayLevelsRequest  # noqa: Y015
+
+@_typing.final
+class ReplayLevelsResponse(_message.Message):
+    """One moment of ReplayLevels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEVELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def levels(self) -> Global___GetLevelsResponse:
+        """The answer that GetLevels gives as of this moment."""
+
+    def __init__(
+        self,
+        *,
+        levels: Global___GetLevelsResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplayLevelsResponse: _TypeAlias = ReplayLevelsResponse  # noqa: Y015

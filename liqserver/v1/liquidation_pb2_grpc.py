@@ -40,6 +40,31 @@ class LiquidationServiceStub:
                 request_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetLevelsRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetLevelsResponse.FromString,
                 _registered_method=True)
+        self.GetHeatmap = channel.unary_unary(
+                '/liqserver.v1.LiquidationService/GetHeatmap',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetHeatmapRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetHeatmapResponse.FromString,
+                _registered_method=True)
+        self.CompareModels = channel.unary_unary(
+                '/liqserver.v1.LiquidationService/CompareModels',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.CompareModelsRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.CompareModelsResponse.FromString,
+                _registered_method=True)
+        self.ListLiquidations = channel.unary_unary(
+                '/liqserver.v1.LiquidationService/ListLiquidations',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.ListLiquidationsRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.ListLiquidationsResponse.FromString,
+                _registered_method=True)
+        self.GetAudit = channel.unary_unary(
+                '/liqserver.v1.LiquidationService/GetAudit',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetAuditRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetAuditResponse.FromString,
+                _registered_method=True)
+        self.ReplayLevels = channel.unary_stream(
+                '/liqserver.v1.LiquidationService/ReplayLevels',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsResponse.FromString,
+                _registered_method=True)
 
 
 class LiquidationServiceServicer:
@@ -56,6 +81,45 @@ class LiquidationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHeatmap(self, request, context):
+        """Levels over time: a matrix of time by price, with the path of the price and what was swept.
+
+        Only for models with a time axis. Errors as in GetLevels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareModels(self, request, context):
+        """Several models on one grid at one moment, and how much they agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLiquidations(self, request, context):
+        """Recorded liquidations, one by one in pages, or added up by interval.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetAudit(self, request, context):
+        """What was opened, closed and liquidated by interval, according to a model with a time axis.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayLevels(self, request, context):
+        """Levels as of one moment after the other, as fast as the client reads.
+
+        Only for models with a time axis. Errors as in GetLevels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LiquidationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +127,31 @@ def add_LiquidationServiceServicer_to_server(servicer, server):
                     servicer.GetLevels,
                     request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetLevelsRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetLevelsResponse.SerializeToString,
+            ),
+            'GetHeatmap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHeatmap,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetHeatmapRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetHeatmapResponse.SerializeToString,
+            ),
+            'CompareModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareModels,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.CompareModelsRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.CompareModelsResponse.SerializeToString,
+            ),
+            'ListLiquidations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLiquidations,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.ListLiquidationsRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.ListLiquidationsResponse.SerializeToString,
+            ),
+            'GetAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAudit,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetAuditRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetAuditResponse.SerializeToString,
+            ),
+            'ReplayLevels': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayLevels,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +182,141 @@ class LiquidationService:
             '/liqserver.v1.LiquidationService/GetLevels',
             liqserver_dot_v1_dot_liquidation__pb2.GetLevelsRequest.SerializeToString,
             liqserver_dot_v1_dot_liquidation__pb2.GetLevelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHeatmap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/GetHeatmap',
+            liqserver_dot_v1_dot_liquidation__pb2.GetHeatmapRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.GetHeatmapResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/CompareModels',
+            liqserver_dot_v1_dot_liquidation__pb2.CompareModelsRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.CompareModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLiquidations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/ListLiquidations',
+            liqserver_dot_v1_dot_liquidation__pb2.ListLiquidationsRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.ListLiquidationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/GetAudit',
+            liqserver_dot_v1_dot_liquidation__pb2.GetAuditRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.GetAuditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayLevels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/ReplayLevels',
+            liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,22 @@ class LiquidationServiceStub:
     Errors: NOT_FOUND for an unknown symbol or model, OUT_OF_RANGE for an as_of outside the data,
     INVALID_ARGUMENT naming the field, FAILED_PRECONDITION when an input the model needs is missing.
     """
+    GetHeatmap: _grpc.UnaryUnaryMultiCallable[_liquidation_pb2.GetHeatmapRequest, _liquidation_pb2.GetHeatmapResponse]
+    """Levels over time: a matrix of time by price, with the path of the price and what was swept.
+
+    Only for models with a time axis. Errors as in GetLevels.
+    """
+    CompareModels: _grpc.UnaryUnaryMultiCallable[_liquidation_pb2.CompareModelsRequest, _liquidation_pb2.CompareModelsResponse]
+    """Several models on one grid at one moment, and how much they agree."""
+    ListLiquidations: _grpc.UnaryUnaryMultiCallable[_liquidation_pb2.ListLiquidationsRequest, _liquidation_pb2.ListLiquidationsResponse]
+    """Recorded liquidations, one by one in pages, or added up by interval."""
+    GetAudit: _grpc.UnaryUnaryMultiCallable[_liquidation_pb2.GetAuditRequest, _liquidation_pb2.GetAuditResponse]
+    """What was opened, closed and liquidated by interval, according to a model with a time axis."""
+    ReplayLevels: _grpc.UnaryStreamMultiCallable[_liquidation_pb2.ReplayLevelsRequest, _liquidation_pb2.ReplayLevelsResponse]
+    """Levels as of one moment after the other, as fast as the client reads.
+
+    Only for models with a time axis. Errors as in GetLevels.
+    """
 
 @_typing.type_check_only
 class LiquidationServiceAsyncStub(LiquidationServiceStub):
@@ -50,6 +66,22 @@ class LiquidationServiceAsyncStub(LiquidationServiceStub):
 
     Errors: NOT_FOUND for an unknown symbol or model, OUT_OF_RANGE for an as_of outside the data,
     INVALID_ARGUMENT naming the field, FAILED_PRECONDITION when an input the model needs is missing.
+    """
+    GetHeatmap: _aio.UnaryUnaryMultiCallable[_liquidation_pb2.GetHeatmapRequest, _liquidation_pb2.GetHeatmapResponse]  # type: ignore[assignment]
+    """Levels over time: a matrix of time by price, with the path of the price and what was swept.
+
+    Only for models with a time axis. Errors as in GetLevels.
+    """
+    CompareModels: _aio.UnaryUnaryMultiCallable[_liquidation_pb2.CompareModelsRequest, _liquidation_pb2.CompareModelsResponse]  # type: ignore[assignment]
+    """Several models on one grid at one moment, and how much they agree."""
+    ListLiquidations: _aio.UnaryUnaryMultiCallable[_liquidation_pb2.ListLiquidationsRequest, _liquidation_pb2.ListLiquidationsResponse]  # type: ignore[assignment]
+    """Recorded liquidations, one by one in pages, or added up by interval."""
+    GetAudit: _aio.UnaryUnaryMultiCallable[_liquidation_pb2.GetAuditRequest, _liquidation_pb2.GetAuditResponse]  # type: ignore[assignment]
+    """What was opened, closed and liquidated by interval, according to a model with a time axis."""
+    ReplayLevels: _aio.UnaryStreamMultiCallable[_liquidation_pb2.ReplayLevelsRequest, _liquidation_pb2.ReplayLevelsResponse]  # type: ignore[assignment]
+    """Levels as of one moment after the other, as fast as the client reads.
+
+    Only for models with a time axis. Errors as in GetLevels.
     """
 
 class LiquidationServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,6 +97,52 @@ class LiquidationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND for an unknown symbol or model, OUT_OF_RANGE for an as_of outside the data,
         INVALID_ARGUMENT naming the field, FAILED_PRECONDITION when an input the model needs is missing.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHeatmap(
+        self,
+        request: _liquidation_pb2.GetHeatmapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_liquidation_pb2.GetHeatmapResponse, _abc.Awaitable[_liquidation_pb2.GetHeatmapResponse]]:
+        """Levels over time: a matrix of time by price, with the path of the price and what was swept.
+
+        Only for models with a time axis. Errors as in GetLevels.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareModels(
+        self,
+        request: _liquidation_pb2.CompareModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_liquidation_pb2.CompareModelsResponse, _abc.Awaitable[_liquidation_pb2.CompareModelsResponse]]:
+        """Several models on one grid at one moment, and how much they agree."""
+
+    @_abc_1.abstractmethod
+    def ListLiquidations(
+        self,
+        request: _liquidation_pb2.ListLiquidationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_liquidation_pb2.ListLiquidationsResponse, _abc.Awaitable[_liquidation_pb2.ListLiquidationsResponse]]:
+        """Recorded liquidations, one by one in pages, or added up by interval."""
+
+    @_abc_1.abstractmethod
+    def GetAudit(
+        self,
+        request: _liquidation_pb2.GetAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_liquidation_pb2.GetAuditResponse, _abc.Awaitable[_liquidation_pb2.GetAuditResponse]]:
+        """What was opened, closed and liquidated by interval, according to a model with a time axis."""
+
+    @_abc_1.abstractmethod
+    def ReplayLevels(
+        self,
+        request: _liquidation_pb2.ReplayLevelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_liquidation_pb2.ReplayLevelsResponse], _abc.AsyncIterator[_liquidation_pb2.ReplayLevelsResponse]]:
+        """Levels as of one moment after the other, as fast as the client reads.
+
+        Only for models with a time axis. Errors as in GetLevels.
         """
 
 def add_LiquidationServiceServicer_to_server(servicer: LiquidationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

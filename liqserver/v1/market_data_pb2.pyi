@@ -330,6 +330,7 @@ class ModelInfo(_message.Message):
     IS_DEFAULT_FIELD_NUMBER: _builtins.int
     PARAMETERS_FIELD_NUMBER: _builtins.int
     REQUIRED_FIELD_NUMBER: _builtins.int
+    HAS_TIME_AXIS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifier, as in LevelsQuery.model."""
     description: _builtins.str
@@ -340,6 +341,8 @@ class ModelInfo(_message.Message):
     """What is known to be wrong with it."""
     is_default: _builtins.bool
     """Whether it is the default."""
+    has_time_axis: _builtins.bool
+    """Whether it answers GetHeatmap, GetAudit and ReplayLevels."""
     @_builtins.property
     def parameters(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParameterInfo]:
         """Its parameters."""
@@ -358,10 +361,11 @@ class ModelInfo(_message.Message):
         is_default: _builtins.bool = ...,
         parameters: _abc.Iterable[Global___ParameterInfo] | None = ...,
         required: _abc.Iterable[_common_pb2.DataKind.ValueType] | None = ...,
+        has_time_axis: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "is_default", b"is_default", "limits", b"limits", "parameters", b"parameters", "required", b"required", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "has_time_axis", b"has_time_axis", "id", b"id", "is_default", b"is_default", "limits", b"limits", "parameters", b"parameters", "required", b"required", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,4 +1,5 @@
 import asyncio
+import inspect
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,20 +30,25 @@ type Ask = Callable[..., Any]
 
 def _ask_sync(target: str, method: str, *args: Any, client: dict[str, Any] | None = None, **kwargs: Any) -> Any:
     with liqclient.Client(target, **(client or {})) as asking:
-        return getattr(asking, method)(*args, **kwargs)
+        answer = getattr(asking, method)(*args, **kwargs)
+        return list(answer) if inspect.isgenerator(answer) else answer
 
 
 def _ask_async(target: str, method: str, *args: Any, client: dict[str, Any] | None = None, **kwargs: Any) -> Any:
     async def ask() -> Any:
         async with liqclient.AsyncClient(target, **(client or {})) as asking:
-            return await getattr(asking, method)(*args, **kwargs)
+            answer = getattr(asking, method)(*args, **kwargs)
+            return [item async for item in answer] if inspect.isasyncgen(answer) else await answer
 
     return asyncio.run(ask())
 
 
 @pytest.fixture(params=[_ask_sync, _ask_async], ids=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Calls one method with a client of either flavour: ``ask(target, method, *args, client={}, **kwargs)``."""
+    """Calls one method with a client of either flavour: ``ask(target, method, *args, client={}, **kwargs)``.
+
+    What is iterated over becomes a list.
+    """
     asking: Ask = request.param
     return asking
 
@@ -56,6 +62,16 @@ def server() -> Iterator[standin.Standin]:
 @pytest.fixture(params=["stand-in", "real"])
 def served(request: pytest.FixtureRequest) -> Served:
     """The stand-in, and the real server on a simulated market."""
+    return _served(request)
+
+
+@pytest.fixture(params=["stand-in"])
+def extended(request: pytest.FixtureRequest) -> Served:
+    """A server that has the calls beyond levels."""
+    return _served(request)
+
+
+def _served(request: pytest.FixtureRequest) -> Served:
     if request.param == "stand-in":
         target = request.getfixturevalue("server").target
         return Served(target, standin.VENUE, standin.SYMBOL, standin.MODEL, standin.START, standin.END)

@@ -5,6 +5,7 @@ import datetime as dt
 import io
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,21 @@ import liqclient
 from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
 
 from .conftest import Ask
-from .standin import END, START, Standin, levels_message, provenance
+from .standin import (
+    AUDIT_COLUMNS,
+    BIN_SIZE,
+    END,
+    MINUTE,
+    OTHER,
+    START,
+    Standin,
+    audit_message,
+    compare_message,
+    heatmap_message,
+    levels_message,
+    liquidations_message,
+    provenance,
+)
 
 
 def test_levels_every_field_is_decoded(ask: Ask, server: Standin) -> None:
@@ -83,6 +98,17 @@ def test_levels_every_field_is_decoded(ask: Ask, server: Standin) -> None:
         (liqclient.Watermark, common_pb2.Watermark),
         (liqclient.BookTotals, liquidation_pb2.BookTotals),
         (liqclient.TierLevels, liquidation_pb2.TierColumns),
+        (liqclient.Cluster, liquidation_pb2.Cluster),
+        (liqclient.Imbalance, liquidation_pb2.Imbalance),
+        (liqclient.DerivedFigures, liquidation_pb2.DerivedFigures),
+        (liqclient.Heatmap, liquidation_pb2.GetHeatmapResponse),
+        (liqclient.Comparison, liquidation_pb2.CompareModelsResponse),
+        (liqclient.ComparedModel, liquidation_pb2.ComparedModel),
+        (liqclient.ModelPair, liquidation_pb2.ModelPair),
+        (liqclient.Liquidations, liquidation_pb2.ListLiquidationsResponse),
+        (liqclient.LiquidationColumns, liquidation_pb2.LiquidationColumns),
+        (liqclient.LiquidationBuckets, liquidation_pb2.LiquidationBuckets),
+        (liqclient.Audit, liquidation_pb2.GetAuditResponse),
         (liqclient.KindCoverage, market_data_pb2.KindCoverage),
         (liqclient.SymbolCoverage, market_data_pb2.SymbolCoverage),
         (liqclient.SymbolInfo, market_data_pb2.SymbolInfo),
@@ -199,7 +225,7 @@ def test_levels_repr_fits_a_line(ask: Ask, server: Standin) -> None:
 def test_levels_to_dict_mirrors_the_answer(ask: Ask, server: Standin) -> None:
     levels = ask(server.target, "levels", "BTCUSDT", per_tier=True)
     read = json.loads(json.dumps(levels.to_dict()))
-    assert list(read) == ["price", "long", "short", "tiers", "bin_size", "unit", "totals", "provenance"]
+    assert list(read) == ["price", "long", "short", "tiers", "bin_size", "unit", "totals", "provenance", "derived"]
     assert read["price"] == levels.price.tolist()
     assert [tier["leverage"] for tier in read["tiers"]] == [3.0, 10.0, 25.0]
     assert read["tiers"][1]["long"] == levels.tiers[10].long.tolist()
@@ -208,6 +234,7 @@ def test_levels_to_dict_mirrors_the_answer(ask: Ask, server: Standin) -> None:
     assert read["provenance"]["watermarks"][0]["kind"] == "trades"
     assert read["provenance"]["parameters"]["tiers"] == [{"leverage": 10.0, "weight": 0.6, "hazard": 1.5}]
     assert read["provenance"]["parameters"]["no_level_weight"] is None
+    assert read["derived"] is None
 
 
 def test_levels_to_csv_reads_back_to_the_same_numbers(ask: Ask, server: Standin) -> None:
@@ -350,5 +377,407 @@ def test_models_every_field_is_decoded(ask: Ask, server: Standin) -> None:
                 liqclient.ParameterInfo(name="kappa", description="Share.", default_value="0.35", allowed="(0, 1]"),
             ),
             required=("trades", "open_interest"),
-        )
+            has_time_axis=True,
+        ),
+        liqclient.ModelInfo(
+            id=OTHER,
+            description="A map of trades.",
+            source="py-liquidation-map",
+            limits="",
+            is_default=False,
+            parameters=(),
+            required=(),
+            has_time_axis=False,
+        ),
     ]
+
+
+def test_levels_every_parameter_in_force_is_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = levels_message(
+        provenance=provenance(
+            parameters=common_pb2.ModelParameters(
+                lookback=30 * MINUTE,
+                whale_threshold=1e5,
+                gross_value=2e5,
+                top_n=0,
+                portion=0.5,
+                funding_tilt=0.0,
+                compat=common_pb2.COMPAT_ORIGINAL,
+            )
+        )
+    )
+    assert ask(server.target, "levels", "BTCUSDT").provenance.parameters == liqclient.Parameters(
+        lookback=30 * MINUTE,
+        whale_threshold=1e5,
+        gross_value=2e5,
+        top_n=0,
+        portion=0.5,
+        funding_tilt=0.0,
+        compat="original",
+    )
+
+
+def test_levels_derived_figures_are_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = levels_message(
+        derived=liquidation_pb2.DerivedFigures(
+            cluster_below=liquidation_pb2.Cluster(
+                low=94_000, high=96_000, peak=95_000, amount=7.5, distance=0.04, distance_volatility=2.0
+            ),
+            cluster_above=liquidation_pb2.Cluster(low=101_000, high=102_000, peak=101_500, amount=0.5),
+            cumulative_long=[1.5, 0],
+            cumulative_short=[0, 2.5],
+            imbalances=[
+                liquidation_pb2.Imbalance(range=0.01, long=0, short=0),
+                liquidation_pb2.Imbalance(range=0.1, long=1.5, short=1.5, imbalance=0.0),
+            ],
+            realised_volatility=0.02,
+        )
+    )
+    derived = ask(server.target, "levels", "BTCUSDT", derived=True).derived
+    assert derived.cluster_below == liqclient.Cluster(
+        low=94_000, high=96_000, peak=95_000, amount=7.5, distance=0.04, distance_volatility=2.0
+    )
+    assert derived.cluster_above == liqclient.Cluster(
+        low=101_000, high=102_000, peak=101_500, amount=0.5, distance=0, distance_volatility=None
+    )
+    np.testing.assert_array_equal(derived.cumulative_long, [1.5, 0])
+    np.testing.assert_array_equal(derived.cumulative_short, [0, 2.5])
+    assert not derived.cumulative_long.flags.writeable
+    assert derived.imbalances == (
+        liqclient.Imbalance(range=0.01, long=0, short=0, imbalance=None),
+        liqclient.Imbalance(range=0.1, long=1.5, short=1.5, imbalance=0.0),
+    )
+    assert derived.realised_volatility == 0.02
+
+
+def test_levels_derived_figures_that_are_not_known_are_none(ask: Ask, server: Standin) -> None:
+    server.answer = levels_message(
+        levels=liquidation_pb2.LevelColumns(), derived=liquidation_pb2.DerivedFigures(realised_volatility=0)
+    )
+    derived = ask(server.target, "levels", "BTCUSDT", derived=True).derived
+    assert (derived.cluster_below, derived.cluster_above, derived.imbalances) == (None, None, ())
+    assert derived.realised_volatility == 0.0
+    server.answer = levels_message(
+        levels=liquidation_pb2.LevelColumns(), derived=liquidation_pb2.DerivedFigures(realised_volatility=None)
+    )
+    assert ask(server.target, "levels", "BTCUSDT", derived=True).derived.realised_volatility is None
+
+
+@pytest.mark.parametrize(
+    ("derived", "name"),
+    [
+        (liquidation_pb2.DerivedFigures(cumulative_long=[1], cumulative_short=[1, 2]), "cumulative_long"),
+        (liquidation_pb2.DerivedFigures(cumulative_long=[1, 2]), "cumulative_short"),
+        (
+            liquidation_pb2.DerivedFigures(
+                cumulative_long=[1, 2], cumulative_short=[1, 2], cluster_below=liquidation_pb2.Cluster(low=1, amount=1)
+            ),
+            "cluster_below.high",
+        ),
+        (
+            liquidation_pb2.DerivedFigures(
+                cumulative_long=[1, 2], cumulative_short=[1, 2], cluster_above=liquidation_pb2.Cluster(low=1, high=1)
+            ),
+            "cluster_above.amount",
+        ),
+        (
+            liquidation_pb2.DerivedFigures(
+                cumulative_long=[1, 2], cumulative_short=[1, 2], imbalances=[liquidation_pb2.Imbalance(long=1)]
+            ),
+            "imbalances.range",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_levels_derived_figures_that_make_no_sense_raise(
+    ask: Ask, server: Standin, derived: liquidation_pb2.DerivedFigures, name: str
+) -> None:
+    server.answer = levels_message(derived=derived)
+    with pytest.raises(liqclient.InvalidAnswer, match=name):
+        ask(server.target, "levels", "BTCUSDT", derived=True)
+
+
+def test_heatmap_every_field_is_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = heatmap_message()
+    heatmap = ask(server.target, "heatmap", "BTCUSDT")
+    assert heatmap.ts.dtype == np.int64
+    assert heatmap.ts.tolist() == [END - 2 * MINUTE, END - MINUTE, END]
+    assert heatmap.price.tolist() == [95_000, 105_000]
+    # Row by row of one moment.
+    assert heatmap.long.tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert heatmap.short.tolist() == [[6, 5], [4, 3], [2, 1]]
+    for column, expected in (
+        (heatmap.open, [np.nan, 1, 2]),
+        (heatmap.high, [np.nan, 3, 4]),
+        (heatmap.low, [np.nan, 5, 6]),
+        (heatmap.close, [np.nan, 7, 8]),
+        (heatmap.liquidated_long, [0, 0.5, 1]),
+        (heatmap.liquidated_short, [1, 0.25, 0]),
+    ):
+        np.testing.assert_array_equal(column, expected)
+    assert (heatmap.bin_size, heatmap.interval, heatmap.unit) == (BIN_SIZE, MINUTE, "qty")
+    assert heatmap.provenance.as_of == END
+    assert repr(heatmap) == (
+        "<Heatmap BTCUSDT.BINANCE position_book up to 2025-10-10T08:53:20+00:00: "
+        "3 moments every 60 s, 2 bins of 50, qty>"
+    )
+
+
+def test_heatmap_arrays_are_read_only_in_rows(ask: Ask, server: Standin) -> None:
+    server.answer = heatmap_message()
+    heatmap = ask(server.target, "heatmap", "BTCUSDT")
+    for array in (heatmap.ts, heatmap.price, heatmap.long, heatmap.short, heatmap.open, heatmap.liquidated_long):
+        assert array.flags.c_contiguous
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_heatmap_to_dict_goes_through_json_without_nan(ask: Ask, server: Standin) -> None:
+    server.answer = heatmap_message()
+    heatmap = ask(server.target, "heatmap", "BTCUSDT")
+    read = json.loads(json.dumps(heatmap.to_dict(), allow_nan=False))
+    assert list(read) == list(liqclient.Heatmap.__dataclass_fields__)
+    assert read["long"] == [[1, 2], [3, 4], [5, 6]]
+    assert read["open"] == [None, 1, 2]
+    assert read["ts"][-1] == END
+    assert read["provenance"]["symbol"] == "BTCUSDT"
+
+
+def test_heatmap_without_bins_keeps_its_shape(ask: Ask, server: Standin) -> None:
+    server.answer = heatmap_message(price=[], long=[], short=[])
+    assert ask(server.target, "heatmap", "BTCUSDT").long.shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    "field", [name for name in liqclient.Heatmap.__dataclass_fields__ if name not in ("ts", "price")]
+)
+def test_heatmap_part_is_missing_raises_and_names_it(ask: Ask, server: Standin, field: str) -> None:
+    message = heatmap_message()
+    message.ClearField(field)  # type: ignore[arg-type]
+    server.answer = message
+    with pytest.raises(liqclient.InvalidAnswer, match=field):
+        ask(server.target, "heatmap", "BTCUSDT")
+
+
+def test_compare_every_field_is_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = compare_message()
+    comparison = ask(server.target, "compare", "BTCUSDT")
+    assert comparison.price.tolist() == [95_000, 105_000]
+    assert (comparison.bin_size, comparison.unit) == (BIN_SIZE, "qty")
+    first, second, third = comparison.models
+    assert first.long.tolist() == [1.5, 0]
+    assert first.short.tolist() == [0, 2.5]
+    assert not first.long.flags.writeable
+    assert first.totals == liqclient.BookTotals(long=10, short=0, long_in_range=0, short_in_range=0)
+    assert (first.provenance.model, first.unavailable) == ("position_book", None)
+    assert (second.long, second.short, second.totals, second.provenance) == (None, None, None, None)
+    assert second.unavailable == "it needs trades"
+    assert third.provenance.model == OTHER
+    assert comparison.pairs == (
+        liqclient.ModelPair(
+            a=0,
+            b=2,
+            overlap_long=0.0,
+            overlap_short=None,
+            rank_correlation_long=-0.5,
+            rank_correlation_short=0.25,
+            differ_most_price=105_000,
+            differ_most_side="short",
+            differ_most=-0.125,
+        ),
+    )
+    assert repr(comparison) == f"<Comparison position_book, unavailable, {OTHER}: 2 bins of 50, qty>"
+    read = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
+    assert read["models"][0]["long"] == [1.5, 0]
+    assert read["models"][1]["long"] is None
+    assert read["pairs"][0]["differ_most_side"] == "short"
+
+
+def test_compare_unavailable_model_carries_no_numbers_whatever_was_sent(ask: Ask, server: Standin) -> None:
+    message = compare_message(pairs=[])
+    message.models[0].unavailable = "it needs trades"
+    server.answer = message
+    model = ask(server.target, "compare", "BTCUSDT").models[0]
+    assert (model.long, model.short, model.totals, model.provenance) == (None, None, None, None)
+
+
+def test_compare_models_that_do_not_differ_have_no_place_where_they_do(ask: Ask, server: Standin) -> None:
+    pair = liquidation_pb2.ModelPair(a=0, b=2)
+    server.answer = compare_message(pairs=[pair])
+    (answer,) = ask(server.target, "compare", "BTCUSDT").pairs
+    assert (answer.differ_most_price, answer.differ_most_side, answer.differ_most) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        liquidation_pb2.ModelPair(a=0, b=3),
+        liquidation_pb2.ModelPair(a=-1, b=0),
+        liquidation_pb2.ModelPair(a=0, b=1),
+        liquidation_pb2.ModelPair(a=0, b=2, differ_most_price=1.0),
+    ],
+    ids=["no such model", "negative", "unavailable model", "no side"],
+)
+def test_compare_pair_that_makes_no_sense_raises(ask: Ask, server: Standin, pair: liquidation_pb2.ModelPair) -> None:
+    server.answer = compare_message(pairs=[pair])
+    with pytest.raises(liqclient.InvalidAnswer):
+        ask(server.target, "compare", "BTCUSDT")
+
+
+@pytest.mark.parametrize("field", ["long", "short", "totals", "provenance"])
+def test_compare_part_of_a_model_is_missing_raises_and_names_it(ask: Ask, server: Standin, field: str) -> None:
+    message = compare_message()
+    message.models[2].ClearField(field)  # type: ignore[arg-type]
+    server.answer = message
+    with pytest.raises(liqclient.InvalidAnswer, match=field):
+        ask(server.target, "compare", "BTCUSDT")
+
+
+@pytest.mark.parametrize("field", ["bin_size", "unit"])
+def test_compare_part_is_missing_raises_and_names_it(ask: Ask, server: Standin, field: str) -> None:
+    message = compare_message()
+    message.ClearField(field)  # type: ignore[arg-type]
+    server.answer = message
+    with pytest.raises(liqclient.InvalidAnswer, match=field):
+        ask(server.target, "compare", "BTCUSDT")
+
+
+def test_liquidations_one_by_one_are_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = liquidations_message()
+    page = ask(server.target, "liquidations", "BTCUSDT")
+    columns = page.liquidations
+    assert columns.ts_event.dtype == np.int64
+    assert columns.ts_event.tolist() == [START, START + 1]
+    assert columns.side.dtype == np.int8
+    assert columns.side.tolist() == [liqclient.PositionSide.SHORT, liqclient.PositionSide.LONG] == [-1, 1]
+    assert columns.price.tolist() == [100_000, 99_000]
+    assert columns.qty.tolist() == [0.5, 2]
+    assert columns.notional.tolist() == [50_000, 198_000]
+    for column in (columns.ts_event, columns.side, columns.price, columns.qty, columns.notional):
+        assert not column.flags.writeable
+    assert page.buckets is None
+    assert (page.next_page_token, page.total_rows) == ("t2", 5)
+    assert (page.recorded_start, page.recorded_end, page.generated_at) == (START, END, END + 1)
+    assert page.notices == ("The exchange sends at most one a second.",)
+    assert repr(page) == "<Liquidations 2 one by one, 5 rows in all, more pages follow>"
+    assert json.loads(json.dumps(page.to_dict()))["liquidations"]["side"] == [-1, 1]
+
+
+def test_liquidations_by_interval_are_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = liquidations_message(
+        liquidations=None,
+        next_page_token="",
+        buckets=liquidation_pb2.LiquidationBuckets(
+            ts=[START],
+            long_notional=[1.5],
+            short_notional=[2.5],
+            long_qty=[3.5],
+            short_qty=[4.5],
+            long_count=[5],
+            short_count=[6],
+        ),
+    )
+    page = ask(server.target, "liquidations", "BTCUSDT", interval="1h")
+    assert page.liquidations is None
+    columns = {name: getattr(page.buckets, name) for name in liqclient.LiquidationBuckets.__dataclass_fields__}
+    assert [c.tolist() for c in columns.values()] == [[START], [1.5], [2.5], [3.5], [4.5], [5], [6]]
+    assert {name for name, c in columns.items() if c.dtype == np.int64} == {"ts", "long_count", "short_count"}
+    assert not any(c.flags.writeable for c in columns.values())
+    assert repr(page) == "<Liquidations 1 intervals, 5 rows in all>"
+
+
+def test_liquidations_nothing_recorded_is_an_empty_page(ask: Ask, server: Standin) -> None:
+    message = liquidation_pb2.ListLiquidationsResponse(liquidations=liquidation_pb2.LiquidationColumns())
+    server.answer = message
+    page = ask(server.target, "liquidations", "BTCUSDT")
+    assert page.liquidations.side.shape == (0,)
+    assert (page.recorded_start, page.recorded_end, page.generated_at) == (None, None, None)
+    assert (page.total_rows, page.next_page_token, page.notices) == (0, "", ())
+
+
+def one_liquidation(**changes: Any) -> liquidation_pb2.LiquidationColumns:
+    fields: dict[str, Any] = {name: [1] for name in liqclient.LiquidationColumns.__dataclass_fields__}
+    return liquidation_pb2.LiquidationColumns(**{**fields, **changes})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"liquidations": None},
+        {"buckets": liquidation_pb2.LiquidationBuckets()},
+        {"liquidations": one_liquidation(side=[])},
+        {"liquidations": one_liquidation(price=[])},
+        {"liquidations": one_liquidation(side=[common_pb2.SIDE_UNSPECIFIED])},
+        {"liquidations": one_liquidation(side=[9])},
+        {"liquidations": None, "buckets": liquidation_pb2.LiquidationBuckets(ts=[1])},
+    ],
+    ids=["neither", "both", "no sides", "no prices", "side not given", "side not known", "no columns"],
+)
+def test_liquidations_that_make_no_sense_raise(ask: Ask, server: Standin, changes: dict[str, object]) -> None:
+    server.answer = liquidations_message(**changes)
+    with pytest.raises(liqclient.InvalidAnswer):
+        ask(server.target, "liquidations", "BTCUSDT")
+
+
+def test_liquidation_pages_that_go_in_circles_raise(ask: Ask, server: Standin) -> None:
+    server.answer = liquidations_message()
+    with pytest.raises(liqclient.InvalidAnswer, match="next page"):
+        ask(server.target, "liquidation_pages", "BTCUSDT")
+    assert len(server.requests) == 2
+
+
+def test_audit_every_field_is_decoded(ask: Ask, server: Standin) -> None:
+    server.answer = audit_message()
+    audit = ask(server.target, "audit", "BTCUSDT", interval="1m")
+    assert audit.open_time.dtype == np.int64
+    assert audit.open_time.tolist() == [END - 2 * MINUTE, END - MINUTE]
+    for i, name in enumerate(AUDIT_COLUMNS):
+        column = getattr(audit, name)
+        assert column.tolist() == [i, i + 0.5], name
+        assert not column.flags.writeable
+    assert (audit.interval, audit.unit, audit.provenance.as_of) == (MINUTE, "qty", END)
+    assert repr(audit) == (
+        "<Audit BTCUSDT.BINANCE position_book up to 2025-10-10T08:53:20+00:00: 2 intervals of 60 s, qty>"
+    )
+    read = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
+    assert list(read) == list(liqclient.Audit.__dataclass_fields__)
+    assert read["closed_long"] == [2, 2.5]
+
+
+@pytest.mark.parametrize("field", [*AUDIT_COLUMNS, "interval", "unit", "provenance"])
+def test_audit_part_is_missing_raises_and_names_it(ask: Ask, server: Standin, field: str) -> None:
+    message = audit_message()
+    message.ClearField(field)  # type: ignore[arg-type]
+    server.answer = message
+    with pytest.raises(liqclient.InvalidAnswer, match=field):
+        ask(server.target, "audit", "BTCUSDT", interval="1m")
+
+
+def test_replay_moment_without_levels_raises(ask: Ask, server: Standin) -> None:
+    server.answer = liquidation_pb2.ReplayLevelsResponse()
+    with pytest.raises(liqclient.InvalidAnswer, match="levels"):
+        ask(server.target, "replay", "BTCUSDT", every="1h")
+
+
+def test_replay_moment_is_decoded_as_levels_are(ask: Ask, server: Standin) -> None:
+    server.answer = liquidation_pb2.ReplayLevelsResponse(levels=levels_message())
+    (replayed,) = ask(server.target, "replay", "BTCUSDT", every="1h")
+    server.answer = levels_message()
+    assert replayed.to_dict() == ask(server.target, "levels", "BTCUSDT").to_dict()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [heatmap_message(), compare_message(), liquidations_message(), audit_message()],
+    ids=lambda a: type(a).__name__,
+)
+def test_answers_go_through_pickle(ask: Ask, server: Standin, answer: object) -> None:
+    server.answer = answer  # type: ignore[assignment]
+    method, arguments = {
+        liquidation_pb2.GetHeatmapResponse: ("heatmap", {}),
+        liquidation_pb2.CompareModelsResponse: ("compare", {}),
+        liquidation_pb2.ListLiquidationsResponse: ("liquidations", {}),
+        liquidation_pb2.GetAuditResponse: ("audit", {"interval": "1m"}),
+    }[type(answer)]
+    decoded = ask(server.target, method, "BTCUSDT", **arguments)
+    assert pickle.loads(pickle.dumps(decoded)).to_dict() == decoded.to_dict()

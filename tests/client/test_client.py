@@ -1,6 +1,7 @@
 """Connections, and what belongs to one flavour of client only."""
 
 import asyncio
+import contextlib
 import inspect
 import threading
 import time
@@ -15,7 +16,19 @@ import liqclient
 from .conftest import Ask
 from .standin import Standin, error_info, serve, status
 
-METHODS = ["levels", "coverage", "symbols", "models", "wait_ready", "close"]
+METHODS = [
+    "levels",
+    "heatmap",
+    "compare",
+    "liquidations",
+    "audit",
+    "coverage",
+    "symbols",
+    "models",
+    "wait_ready",
+    "close",
+]
+ITERATORS = ["replay", "liquidation_pages"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -25,11 +38,18 @@ def test_both_flavours_take_the_same_arguments(method: str) -> None:
     assert inspect.iscoroutinefunction(getattr(liqclient.AsyncClient, method))
 
 
+@pytest.mark.parametrize("method", ITERATORS)
+def test_both_flavours_of_iterators_take_the_same_arguments(method: str) -> None:
+    ours, theirs = (inspect.signature(getattr(c, method)) for c in (liqclient.Client, liqclient.AsyncClient))
+    assert ours.parameters == theirs.parameters
+    assert ours.return_annotation == theirs.return_annotation.replace("Async", "").replace(", None]", ", None, None]")
+
+
 def test_both_flavours_are_made_alike() -> None:
     ours, theirs = (inspect.signature(c).parameters for c in (liqclient.Client, liqclient.AsyncClient))
     assert {n: p.default for n, p in ours.items()} == {n: p.default for n, p in theirs.items()}
     public = [{n for n in vars(c) if not n.startswith("_")} for c in (liqclient.Client, liqclient.AsyncClient)]
-    assert public == [set(METHODS), set(METHODS)]
+    assert public == [{*METHODS, *ITERATORS}] * 2
 
 
 @pytest.mark.parametrize("flavour", [liqclient.Client, liqclient.AsyncClient])
@@ -237,3 +257,168 @@ async def test_cancelled_task_stays_a_cancelled_task(server: Standin) -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert call.cancelled()
+
+
+def hanging(server: Standin, after: int = 2) -> None:
+    """Make a replay hang after so many moments."""
+    server.stream_after, server.release = after, threading.Event()
+
+
+def test_replay_broken_out_of_is_cancelled_at_the_server(server: Standin) -> None:
+    hanging(server)
+    with liqclient.Client(server.target) as client:
+        for levels in client.replay("BTCUSDT", every="1h"):
+            assert levels.current_price == 100_000.0
+            break
+        assert server.left.wait(10)
+        server.release = None
+        assert client.symbols()
+
+
+class Keeping(grpc.UnaryStreamClientInterceptor):
+    """Keeps every call, as grpc cancels one that nothing refers to any more."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        self.calls.append(continuation(client_call_details, request))
+        return self.calls[-1]
+
+
+def test_replay_closed_is_cancelled_at_the_server(server: Standin) -> None:
+    hanging(server)
+    keeping = Keeping()
+    with (
+        grpc.insecure_channel(server.target) as channel,
+        liqclient.Client(channel=grpc.intercept_channel(channel, keeping)) as client,
+    ):
+        replay = client.replay("BTCUSDT", every="1h")
+        next(replay)
+        replay.close()
+        assert server.left.wait(10)
+        assert len(keeping.calls) == 1
+        assert list(replay) == []
+
+
+def test_replay_loop_that_fails_is_cancelled_at_the_server(server: Standin) -> None:
+    hanging(server)
+    with liqclient.Client(server.target) as client:
+        replay = client.replay("BTCUSDT", every="1h")
+        with contextlib.suppress(ZeroDivisionError), contextlib.closing(replay):
+            for _ in replay:
+                raise ZeroDivisionError
+        assert server.left.wait(10)
+
+
+async def test_async_replay_broken_out_of_is_cancelled_at_the_server(server: Standin) -> None:
+    hanging(server)
+    async with liqclient.AsyncClient(server.target) as client:
+        async for levels in client.replay("BTCUSDT", every="1h"):
+            assert levels.current_price == 100_000.0
+            break
+        assert await asyncio.to_thread(server.left.wait, 10)
+        server.release = None
+        assert await client.symbols()
+
+
+async def test_async_replay_closed_is_cancelled_at_the_server(server: Standin) -> None:
+    hanging(server)
+    async with liqclient.AsyncClient(server.target) as client:
+        async with contextlib.aclosing(client.replay("BTCUSDT", every="1h")) as replay:
+            await anext(replay)
+        assert await asyncio.to_thread(server.left.wait, 10)
+
+
+async def test_async_replay_in_a_cancelled_task_is_cancelled_at_the_server(server: Standin) -> None:
+    hanging(server)
+
+    async def read() -> None:
+        async for _ in client.replay("BTCUSDT", every="1h"):
+            pass
+
+    async with liqclient.AsyncClient(server.target) as client:
+        reading = asyncio.create_task(read())
+        await asyncio.to_thread(server.arrived.wait, 10)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert await asyncio.to_thread(server.left.wait, 10)
+
+
+def test_closing_ends_a_replay_under_way(server: Standin) -> None:
+    hanging(server)
+    client = liqclient.Client(server.target)
+
+    def close() -> None:
+        server.arrived.wait(10)
+        client.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with pytest.raises(liqclient.Cancelled):
+        list(client.replay("BTCUSDT", every="1h"))
+    closing.join()
+
+
+async def test_closing_ends_an_async_replay_under_way(server: Standin) -> None:
+    hanging(server)
+    client = liqclient.AsyncClient(server.target)
+
+    async def read() -> None:
+        async for _ in client.replay("BTCUSDT", every="1h"):
+            pass
+
+    reading = asyncio.create_task(read())
+    await asyncio.to_thread(server.arrived.wait, 10)
+    await client.close()
+    with pytest.raises(liqclient.Cancelled):
+        await reading
+
+
+def test_replay_makes_no_call_before_its_first_moment_is_asked_for(server: Standin) -> None:
+    with liqclient.Client(server.target) as client:
+        client.replay("BTCUSDT", every="1h").close()
+        client.liquidation_pages("BTCUSDT").close()
+    assert server.requests == []
+
+
+def test_replay_has_no_deadline_but_its_own(ask: Ask, server: Standin) -> None:
+    for timeout in (None, 50):
+        ask(server.target, "replay", "BTCUSDT", every="1d", client={"timeout": 100}, timeout=timeout)
+    first, second = server.deadlines
+    # Without a deadline, the server sees one that is centuries away or none.
+    assert first is None or first > 1e6
+    assert second is not None
+    assert second < 51
+
+
+def test_liquidation_pages_are_asked_for_one_by_one(server: Standin) -> None:
+    with liqclient.Client(server.target) as client:
+        pages = client.liquidation_pages("BTCUSDT", page_size=10)
+        next(pages)
+        assert len(server.requests) == 1
+        assert len(list(pages)) == 2
+    assert len(server.requests) == 3
+
+
+def test_closed_client_iterates_over_nothing(server: Standin) -> None:
+    client = liqclient.Client(server.target)
+    replay = client.replay("BTCUSDT", every="1h")
+    client.close()
+    for iterate in (
+        lambda: list(replay),
+        lambda: client.replay("BTCUSDT", every="1h"),
+        lambda: client.liquidation_pages("BTCUSDT"),
+    ):
+        with pytest.raises(RuntimeError, match="closed"):
+            iterate()
+
+
+async def test_closed_async_client_iterates_over_nothing(server: Standin) -> None:
+    client = liqclient.AsyncClient(server.target)
+    await client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await anext(client.replay("BTCUSDT", every="1h"))
+    with pytest.raises(RuntimeError, match="closed"):
+        await anext(client.liquidation_pages("BTCUSDT"))

@@ -56,10 +56,35 @@ def test_status_with_details_becomes_its_exception(ask: Ask, server: Standin, co
     assert isinstance(error.__cause__, grpc.RpcError)
 
 
-@pytest.mark.parametrize("method", ["levels", "coverage", "symbols", "models"])
-def test_every_method_raises_the_same_way(ask: Ask, server: Standin, method: str) -> None:
-    server.fail_with(status(grpc.StatusCode.PERMISSION_DENIED, "no", error_info("TOKEN_READS_NOTHING")))
-    assert failing(ask, server, method).reason == "TOKEN_READS_NOTHING"
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("levels", {"symbol": "BTCUSDT"}),
+        ("heatmap", {"symbol": "BTCUSDT"}),
+        ("compare", {"symbol": "BTCUSDT"}),
+        ("liquidations", {"symbol": "BTCUSDT"}),
+        ("liquidation_pages", {"symbol": "BTCUSDT"}),
+        ("audit", {"symbol": "BTCUSDT", "interval": "1h"}),
+        ("replay", {"symbol": "BTCUSDT", "every": "1h"}),
+        ("coverage", {}),
+        ("symbols", {}),
+        ("models", {}),
+    ],
+)
+def test_every_method_raises_the_same_way(ask: Ask, server: Standin, method: str, arguments: dict[str, str]) -> None:
+    server.fail_with(
+        status(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "no",
+            error_info("TOKEN_READS_NOTHING"),
+            bad_request(("symbol", "was it")),
+        )
+    )
+    with pytest.raises(liqclient.PermissionDenied) as caught:
+        ask(server.target, method, **arguments)
+    assert caught.value.reason == "TOKEN_READS_NOTHING"
+    assert caught.value.violations == [("symbol", "was it")]
+    assert isinstance(caught.value.__cause__, grpc.RpcError)
 
 
 @pytest.mark.parametrize(
@@ -209,3 +234,39 @@ def test_exceptions_go_through_pickle(ask: Ask, server: Standin) -> None:
     assert type(again) is liqclient.NotFound
     assert again.known == ["BINANCE:BTCUSDT"]
     assert (again.code, again.reason, str(again)) == (error.code, error.reason, str(error))
+
+
+def test_replay_that_fails_on_the_way_gives_what_came_before(server: Standin) -> None:
+    server.stream_after = 3
+    server.fail_with(status(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", error_info("TOO_MUCH")))
+    with liqclient.Client(server.target) as client:
+        replay = client.replay("BTCUSDT", every="1h")
+        for _ in range(3):
+            assert next(replay).current_price == 100_000.0
+        with pytest.raises(liqclient.ResourceExhausted) as caught:
+            next(replay)
+    assert caught.value.reason == "TOO_MUCH"
+
+
+async def test_async_replay_that_fails_on_the_way_gives_what_came_before(server: Standin) -> None:
+    server.stream_after = 3
+    server.fail_with(status(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much", error_info("TOO_MUCH")))
+    async with liqclient.AsyncClient(server.target) as client:
+        replay = client.replay("BTCUSDT", every="1h")
+        for _ in range(3):
+            assert (await anext(replay)).current_price == 100_000.0
+        with pytest.raises(liqclient.ResourceExhausted) as caught:
+            await anext(replay)
+    assert caught.value.reason == "TOO_MUCH"
+
+
+def test_replay_beyond_its_timeout_raises(ask: Ask, server: Standin) -> None:
+    server.stream_after, server.release = 1, threading.Event()
+    error = failing(ask, server, "replay", "BTCUSDT", every="1h", timeout=0.3)
+    assert isinstance(error, liqclient.DeadlineExceeded)
+    assert str(error) == "the stream did not end within 0.3 s"
+
+
+def test_replay_unreachable_server_raises_and_says_how_to_start_one(ask: Ask, closed_target: str) -> None:
+    with pytest.raises(liqclient.Unavailable, match="liqserver serve"):
+        ask(closed_target, "replay", "BTCUSDT", every="1h")

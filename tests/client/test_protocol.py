@@ -1,8 +1,9 @@
 """What any server of the protocol does, asked through the client.
 
-Nothing here knows the stand-in: the fixture ``served`` may as well be the real server.
+Nothing here knows the stand-in: the fixtures ``served`` and ``extended`` may as well be the real server.
 """
 
+import itertools
 import json
 
 import numpy as np
@@ -180,3 +181,196 @@ def test_models_default_comes_first_and_is_the_only_one(ask: Ask, served: Served
     assert [m.is_default for m in models] == [True] + [False] * (len(models) - 1)
     names = set(liqclient.Parameters.__dataclass_fields__)
     assert {p.name for m in models for p in m.parameters} <= names
+
+
+def test_models_default_has_a_time_axis(ask: Ask, extended: Served) -> None:
+    assert ask(extended.target, "models")[0].has_time_axis
+
+
+def test_levels_derived_figures_add_up(ask: Ask, extended: Served) -> None:
+    levels = ask(extended.target, "levels", extended.symbol, derived=True)
+    derived = levels.derived
+    assert derived.cumulative_long.max() <= levels.long.sum() * (1 + 1e-9)
+    assert derived.cumulative_short.max() <= levels.short.sum() * (1 + 1e-9)
+    # Longs are met on the way down, shorts on the way up.
+    below, above = levels.price + levels.bin_size <= levels.current_price, levels.price > levels.current_price
+    assert np.all(np.diff(derived.cumulative_long[below]) <= 0)
+    assert np.all(np.diff(derived.cumulative_short[above]) >= 0)
+    assert [i.range for i in derived.imbalances] == pytest.approx([0.01, 0.02, 0.05, 0.1])
+    for near, far in itertools.pairwise(derived.imbalances):
+        assert near.long <= far.long
+        assert near.short <= far.short
+    for imbalance in derived.imbalances:
+        if imbalance.imbalance is None:
+            assert imbalance.long == imbalance.short == 0
+        else:
+            assert imbalance.imbalance == pytest.approx(
+                (imbalance.short - imbalance.long) / (imbalance.short + imbalance.long)
+            )
+    for cluster in (derived.cluster_below, derived.cluster_above):
+        if cluster is not None:
+            assert cluster.low <= cluster.peak < cluster.high
+            assert cluster.amount > 0
+            assert cluster.distance >= 0
+    assert json.loads(json.dumps(levels.to_dict(), allow_nan=False)) == levels.to_dict()
+
+
+def test_levels_derived_figures_come_on_request_only(ask: Ask, extended: Served) -> None:
+    assert ask(extended.target, "levels", extended.symbol).derived is None
+
+
+def test_heatmap_is_a_matrix_of_moments_by_prices(ask: Ask, extended: Served) -> None:
+    heatmap = ask(extended.target, "heatmap", extended.symbol, lookback="6h", interval="30m")
+    assert heatmap.interval == 1_800_000_000_000
+    assert np.all(np.diff(heatmap.ts) == heatmap.interval)
+    assert heatmap.ts[-1] == heatmap.provenance.as_of
+    assert np.all(np.diff(heatmap.price) > 0)
+    shape = (len(heatmap.ts), len(heatmap.price))
+    assert heatmap.long.shape == heatmap.short.shape == shape
+    assert np.all(heatmap.long >= 0)
+    assert np.all(heatmap.short >= 0)
+    assert heatmap.long.any()
+    assert heatmap.short.any()
+    known = ~np.isnan(heatmap.close)
+    assert known.any()
+    assert np.all(heatmap.low[known] <= np.minimum(heatmap.open, heatmap.close)[known])
+    assert np.all(heatmap.high[known] >= np.maximum(heatmap.open, heatmap.close)[known])
+    assert json.loads(json.dumps(heatmap.to_dict(), allow_nan=False)) == heatmap.to_dict()
+
+
+def test_heatmap_last_column_is_the_levels_of_that_moment(ask: Ask, extended: Served) -> None:
+    arguments = {"bin_size": 100.0, "price_range": 0.1, "unit": "qty"}
+    heatmap = ask(extended.target, "heatmap", extended.symbol, lookback="2h", interval="1h", **arguments)
+    levels = ask(extended.target, "levels", extended.symbol, as_of=int(heatmap.ts[-1]), **arguments)
+    at = np.searchsorted(heatmap.price, levels.price)
+    np.testing.assert_allclose(heatmap.long[-1][at], levels.long, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(heatmap.short[-1][at], levels.short, rtol=1e-6, atol=1e-9)
+    assert heatmap.long[-1].sum() == pytest.approx(levels.long.sum(), rel=1e-6)
+
+
+def test_heatmap_server_chooses_an_interval(ask: Ask, extended: Served) -> None:
+    heatmap = ask(extended.target, "heatmap", extended.symbol, start=extended.end - 10**13, end=extended.end)
+    assert 1 < len(heatmap.ts) <= 500
+
+
+def test_time_axis_is_missing_raises(ask: Ask, extended: Served) -> None:
+    without = next(m.id for m in ask(extended.target, "models") if not m.has_time_axis)
+    for method, arguments in (("heatmap", {}), ("audit", {"interval": "1h"}), ("replay", {"every": "1h"})):
+        with pytest.raises(liqclient.LiqClientError) as caught:
+            ask(extended.target, method, extended.symbol, model=without, **arguments)
+        assert caught.value.reason
+
+
+def test_compare_every_model_on_one_grid(ask: Ask, extended: Served) -> None:
+    comparison = ask(extended.target, "compare", extended.symbol)
+    models = ask(extended.target, "models")
+    assert len(comparison.models) == len(models)
+    answered = [i for i, m in enumerate(comparison.models) if m.unavailable is None]
+    assert [comparison.models[i].provenance.model for i in answered] == [models[i].id for i in answered]
+    for i in answered:
+        assert comparison.models[i].long.shape == comparison.models[i].short.shape == comparison.price.shape
+    assert {(p.a, p.b) for p in comparison.pairs} == set(itertools.combinations(answered, 2))
+    for pair in comparison.pairs:
+        for overlap in (pair.overlap_long, pair.overlap_short):
+            assert overlap is None or 0 <= overlap <= 1
+    assert json.loads(json.dumps(comparison.to_dict(), allow_nan=False)) == comparison.to_dict()
+
+
+def test_compare_a_model_with_itself_under_other_parameters(ask: Ask, extended: Served) -> None:
+    choices = [extended.model, (extended.model, liqclient.Parameters(kappa=0.9))]
+    comparison = ask(extended.target, "compare", extended.symbol, choices, unit="qty")
+    assert comparison.unit == "qty"
+    assert comparison.models[1].provenance.parameters.kappa == 0.9
+    (pair,) = comparison.pairs
+    assert (pair.a, pair.b) == (0, 1)
+    assert pair.overlap_long is not None
+    assert pair.differ_most_side in ("long", "short")
+    assert abs(pair.differ_most) <= 1
+
+
+def test_compare_unknown_model_raises_not_found(ask: Ask, extended: Served) -> None:
+    with pytest.raises(liqclient.NotFound) as caught:
+        ask(extended.target, "compare", extended.symbol, [extended.model, "nosuch"])
+    assert extended.model in caught.value.known
+
+
+def test_liquidations_pages_are_the_whole_in_order(ask: Ask, extended: Served) -> None:
+    whole = ask(extended.target, "liquidations", extended.symbol)
+    columns = whole.liquidations
+    assert np.all(np.diff(columns.ts_event) >= 0)
+    assert set(columns.side.tolist()) <= set(liqclient.PositionSide)
+    np.testing.assert_allclose(columns.price * columns.qty, columns.notional)
+    pages = ask(extended.target, "liquidation_pages", extended.symbol, page_size=max(1, whole.total_rows // 3))
+    assert all(page.total_rows == whole.total_rows for page in pages)
+    assert [bool(page.next_page_token) for page in pages] == [True] * (len(pages) - 1) + [False]
+    together = np.concatenate([page.liquidations.ts_event for page in pages])
+    assert len(together) == whole.total_rows
+    np.testing.assert_array_equal(together[: len(columns.ts_event)], columns.ts_event)
+
+
+def test_liquidations_by_interval_add_up_to_those_one_by_one(ask: Ask, extended: Served) -> None:
+    pages = ask(extended.target, "liquidation_pages", extended.symbol)
+    buckets = ask(extended.target, "liquidations", extended.symbol, interval="1h").buckets
+    assert np.all(np.diff(buckets.ts) > 0)
+    for side, notional, qty, count in (
+        (liqclient.PositionSide.LONG, buckets.long_notional, buckets.long_qty, buckets.long_count),
+        (liqclient.PositionSide.SHORT, buckets.short_notional, buckets.short_qty, buckets.short_count),
+    ):
+        mine = [page.liquidations.side == side for page in pages]
+        assert sum(m.sum() for m in mine) == count.sum()
+        rows = [page.liquidations for page in pages]
+        assert sum(r.qty[m].sum() for r, m in zip(rows, mine, strict=True)) == pytest.approx(qty.sum())
+        assert sum(r.notional[m].sum() for r, m in zip(rows, mine, strict=True)) == pytest.approx(notional.sum())
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_liquidations_one_side_leaves_the_other_out(ask: Ask, extended: Served, side: str) -> None:
+    columns = ask(extended.target, "liquidations", extended.symbol, side=side).liquidations
+    assert np.all(columns.side == liqclient.PositionSide[side.upper()])
+
+
+def test_liquidations_unknown_symbol_raises_not_found(ask: Ask, extended: Served) -> None:
+    with pytest.raises(liqclient.NotFound) as caught:
+        ask(extended.target, "liquidations", "NOSUCHUSDT")
+    assert f"{extended.venue}:{extended.symbol}" in caught.value.known
+
+
+def test_audit_accounts_for_what_is_open(ask: Ask, extended: Served) -> None:
+    end = extended.start + 24 * 3600 * 10**9
+    audit = ask(extended.target, "audit", extended.symbol, interval="1h", start=extended.start, end=end, unit="qty")
+    assert (audit.interval, audit.unit) == (3600 * 10**9, "qty")
+    assert len(audit.open_time) == 24
+    assert np.all(np.diff(audit.open_time) == audit.interval)
+    change = audit.open_interest_end - audit.open_interest_start
+    for opened, closed, liquidated in (
+        (audit.opened_long, audit.closed_long, audit.liquidated_long),
+        (audit.opened_short, audit.closed_short, audit.liquidated_short),
+    ):
+        np.testing.assert_allclose(opened - closed - liquidated, change, atol=1e-6 * audit.open_interest_end.max())
+    np.testing.assert_allclose(audit.open_interest_end[:-1], audit.open_interest_start[1:])
+    assert np.all((audit.no_level_share >= 0) & (audit.no_level_share <= 1))
+
+
+def test_replay_gives_the_levels_of_each_moment(ask: Ask, extended: Served) -> None:
+    start = extended.end - 4 * 3600 * 10**9
+    replayed = ask(extended.target, "replay", extended.symbol, every="1h", start=start, bin_size=100.0, derived=True)
+    assert [levels.provenance.as_of for levels in replayed] == [start + i * 3600 * 10**9 for i in range(5)]
+    assert all(levels.derived is not None for levels in replayed)
+    asked = ask(extended.target, "levels", extended.symbol, as_of=start, bin_size=100.0)
+    np.testing.assert_array_equal(replayed[0].price, asked.price)
+    np.testing.assert_allclose(replayed[0].long, asked.long, rtol=1e-6)
+
+
+def test_replay_impossible_step_raises_and_names_the_field(ask: Ask, extended: Served) -> None:
+    with pytest.raises(liqclient.InvalidArgument) as caught:
+        ask(extended.target, "replay", extended.symbol, every=1)
+    assert any("every" in violation.field for violation in caught.value.violations)
+
+
+@pytest.mark.parametrize(("method", "arguments"), [("heatmap", {}), ("replay", {"every": "1h"})])
+def test_past_outside_the_data_raises_and_tells_what_there_is(
+    ask: Ask, extended: Served, method: str, arguments: dict[str, str]
+) -> None:
+    with pytest.raises(liqclient.OutOfRange) as caught:
+        ask(extended.target, method, extended.symbol, start=1, **arguments)
+    assert (caught.value.start, caught.value.end) == (extended.start, extended.end)

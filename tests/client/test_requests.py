@@ -10,9 +10,10 @@ import liqclient
 from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
 
 from .conftest import Ask
-from .standin import Standin, levels_message
+from .standin import Standin, audit_message, heatmap_message, levels_message, liquidations_message
 
 NS = 1_760_131_200_000_000_000  # 2025-10-10T21:20:00Z
+MINUTE, DAY = 60_000_000_000, 86_400_000_000_000
 
 
 def query(**fields: Any) -> liquidation_pb2.GetLevelsRequest:
@@ -38,6 +39,7 @@ def query(**fields: Any) -> liquidation_pb2.GetLevelsRequest:
         ({"unit": "qty"}, query(unit=common_pb2.UNIT_QTY)),
         ({"per_tier": True}, query(per_tier=True)),
         ({"min_notional": 1e6}, query(min_notional=1e6)),
+        ({"derived": True}, query(derived=True)),
         ({"parameters": liqclient.Parameters()}, query(parameters=common_pb2.ModelParameters())),
         (
             # Zero is a value of its own, not the default.
@@ -59,6 +61,13 @@ def query(**fields: Any) -> liquidation_pb2.GetLevelsRequest:
                     margin_formula="simplified",
                     funding_erosion=0.7,
                     position_notional=25_000,
+                    lookback="30d",
+                    whale_threshold=1e5,
+                    gross_value=2e5,
+                    top_n=500,
+                    portion=0.25,
+                    funding_tilt=0.8,
+                    compat="original",
                 )
             },
             query(
@@ -75,6 +84,13 @@ def query(**fields: Any) -> liquidation_pb2.GetLevelsRequest:
                     margin_formula=common_pb2.MARGIN_FORMULA_SIMPLIFIED,
                     funding_erosion=0.7,
                     position_notional=25_000,
+                    lookback=30 * DAY,
+                    whale_threshold=1e5,
+                    gross_value=2e5,
+                    top_n=500,
+                    portion=0.25,
+                    funding_tilt=0.8,
+                    compat=common_pb2.COMPAT_ORIGINAL,
                 )
             ),
         ),
@@ -207,3 +223,315 @@ def test_market_data_arguments_become_exactly_their_fields(
 ) -> None:
     ask(server.target, method, *arguments)
     assert server.requests == [expected]
+
+
+def levels_query(**fields: Any) -> liquidation_pb2.LevelsQuery:
+    return query(**fields).query
+
+
+EVERYTHING = {
+    "venue": "BINANCE",
+    "model": "position_book",
+    "unit": "qty",
+    "parameters": liqclient.Parameters(kappa=0.5),
+}
+EVERYTHING_QUERY = {
+    "venue": "BINANCE",
+    "model": "position_book",
+    "unit": common_pb2.UNIT_QTY,
+    "parameters": common_pb2.ModelParameters(kappa=0.5),
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, liquidation_pb2.GetHeatmapRequest(query=levels_query())),
+        ({"start": "2025-10-10T21:20:00Z"}, liquidation_pb2.GetHeatmapRequest(query=levels_query(), start=NS)),
+        ({"end": NS}, liquidation_pb2.GetHeatmapRequest(query=levels_query(), end=NS)),
+        ({"start": 0, "end": 0}, liquidation_pb2.GetHeatmapRequest(query=levels_query(), start=0, end=0)),
+        ({"lookback": "1d"}, liquidation_pb2.GetHeatmapRequest(query=levels_query(), lookback=DAY)),
+        ({"lookback": 0}, liquidation_pb2.GetHeatmapRequest(query=levels_query(), lookback=0)),
+        ({"interval": "5m"}, liquidation_pb2.GetHeatmapRequest(query=levels_query(), interval=5 * MINUTE)),
+        (
+            {**EVERYTHING, "bin_size": 50, "price_range": 0.1, "side": "long"},
+            liquidation_pb2.GetHeatmapRequest(
+                query=levels_query(
+                    **EVERYTHING_QUERY,
+                    bin_size=50,
+                    price_range=liquidation_pb2.PriceRange(down=0.1, up=0.1),
+                    side=common_pb2.SIDE_LONG,
+                )
+            ),
+        ),
+    ],
+)
+def test_heatmap_argument_becomes_exactly_its_field(
+    ask: Ask, server: Standin, arguments: dict[str, Any], expected: liquidation_pb2.GetHeatmapRequest
+) -> None:
+    server.answer = heatmap_message()
+    ask(server.target, "heatmap", "BTCUSDT", **arguments)
+    assert server.requests == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, liquidation_pb2.CompareModelsRequest(query=levels_query())),
+        (
+            {"models": ["position_book", ("pyliqmap", liqclient.Parameters(top_n=5)), ""]},
+            liquidation_pb2.CompareModelsRequest(
+                query=levels_query(),
+                models=[
+                    liquidation_pb2.ModelChoice(model="position_book"),
+                    liquidation_pb2.ModelChoice(model="pyliqmap", parameters=common_pb2.ModelParameters(top_n=5)),
+                    liquidation_pb2.ModelChoice(),
+                ],
+            ),
+        ),
+        (
+            {"venue": "BINANCE", "as_of": NS, "bin_size": 100, "price_range": (0.1, 0.2), "unit": "qty"},
+            liquidation_pb2.CompareModelsRequest(
+                query=levels_query(
+                    venue="BINANCE",
+                    bin_size=100,
+                    price_range=liquidation_pb2.PriceRange(down=0.1, up=0.2),
+                    unit=common_pb2.UNIT_QTY,
+                ),
+                as_of=NS,
+            ),
+        ),
+    ],
+)
+def test_compare_argument_becomes_exactly_its_field(
+    ask: Ask, server: Standin, arguments: dict[str, Any], expected: liquidation_pb2.CompareModelsRequest
+) -> None:
+    server.answer = liquidation_pb2.CompareModelsResponse(bin_size=50, unit=common_pb2.UNIT_QTY)
+    ask(server.target, "compare", "BTCUSDT", **arguments)
+    assert server.requests == [expected]
+
+
+@pytest.mark.parametrize("method", ["liquidations", "liquidation_pages"])
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, liquidation_pb2.ListLiquidationsRequest(symbol="BTCUSDT")),
+        (
+            {
+                "venue": "BINANCE",
+                "start": NS,
+                "end": "2025-10-10T21:20:01Z",
+                "side": "short",
+                "interval": "4h",
+                "page_size": 7,
+                "page_token": "t1",
+            },
+            liquidation_pb2.ListLiquidationsRequest(
+                symbol="BTCUSDT",
+                venue="BINANCE",
+                start=NS,
+                end=NS + 10**9,
+                side=common_pb2.SIDE_SHORT,
+                interval=240 * MINUTE,
+                page_size=7,
+                page_token="t1",
+            ),
+        ),
+        ({"page_size": -1}, liquidation_pb2.ListLiquidationsRequest(symbol="BTCUSDT", page_size=-1)),
+    ],
+)
+def test_liquidations_argument_becomes_exactly_its_field(
+    ask: Ask,
+    server: Standin,
+    method: str,
+    arguments: dict[str, Any],
+    expected: liquidation_pb2.ListLiquidationsRequest,
+) -> None:
+    server.answer = liquidations_message(next_page_token="")
+    ask(server.target, method, "BTCUSDT", **arguments)
+    assert server.requests == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"interval": "1h"}, liquidation_pb2.GetAuditRequest(query=levels_query(), interval=60 * MINUTE)),
+        ({"interval": 0}, liquidation_pb2.GetAuditRequest(query=levels_query())),
+        (
+            {**EVERYTHING, "interval": "1d", "start": 0, "end": NS},
+            liquidation_pb2.GetAuditRequest(query=levels_query(**EVERYTHING_QUERY), start=0, end=NS, interval=DAY),
+        ),
+    ],
+)
+def test_audit_argument_becomes_exactly_its_field(
+    ask: Ask, server: Standin, arguments: dict[str, Any], expected: liquidation_pb2.GetAuditRequest
+) -> None:
+    server.answer = audit_message()
+    ask(server.target, "audit", "BTCUSDT", **arguments)
+    assert server.requests == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"every": "1h"}, liquidation_pb2.ReplayLevelsRequest(query=levels_query(), every=60 * MINUTE)),
+        (
+            {
+                **EVERYTHING,
+                "every": "1m",
+                "start": NS,
+                "end": NS + 1,
+                "bin_size": 50,
+                "price_range": 0.1,
+                "side": "short",
+                "per_tier": True,
+                "min_notional": 5.0,
+                "derived": True,
+            },
+            liquidation_pb2.ReplayLevelsRequest(
+                query=levels_query(
+                    **EVERYTHING_QUERY,
+                    bin_size=50,
+                    price_range=liquidation_pb2.PriceRange(down=0.1, up=0.1),
+                    side=common_pb2.SIDE_SHORT,
+                    per_tier=True,
+                    min_notional=5.0,
+                    derived=True,
+                ),
+                start=NS,
+                end=NS + 1,
+                every=MINUTE,
+            ),
+        ),
+    ],
+)
+def test_replay_argument_becomes_exactly_its_field(
+    ask: Ask, server: Standin, arguments: dict[str, Any], expected: liquidation_pb2.ReplayLevelsRequest
+) -> None:
+    server.answer = liquidation_pb2.ReplayLevelsResponse(levels=levels_message())
+    ask(server.target, "replay", "BTCUSDT", **arguments)
+    assert server.requests == [expected]
+
+
+class Delta(dt.timedelta):
+    """A timedelta that knows nanoseconds, as those of pandas do."""
+
+    nanoseconds = 7
+
+
+@pytest.mark.parametrize(
+    ("duration", "expected"),
+    [
+        (1, 1),
+        (np.int64(MINUTE), MINUTE),
+        (2**63 - 1, 2**63 - 1),
+        (-5, -5),
+        (dt.timedelta(days=1, seconds=2, microseconds=3), DAY + 2_000_003_000),
+        (Delta(minutes=1), MINUTE + 7),
+        (np.timedelta64(5, "m"), 5 * MINUTE),
+        (np.timedelta64(3, "D"), 3 * DAY),
+        (np.timedelta64(1, "W"), 7 * DAY),
+        (np.timedelta64(4, "h"), 240 * MINUTE),
+        (np.timedelta64(123, "ns"), 123),
+        (np.timedelta64(2, "us"), 2000),
+        (np.timedelta64(2, "ms"), 2_000_000),
+        (np.timedelta64(2, "s"), 2 * 10**9),
+        (np.timedelta64(3, ("m", 15)), 45 * MINUTE),
+        ("30s", MINUTE // 2),
+        ("1m", MINUTE),
+        ("5m", 5 * MINUTE),
+        ("1h", 60 * MINUTE),
+        ("4h", 240 * MINUTE),
+        ("1d", DAY),
+        ("30d", 30 * DAY),
+        ("2w", 14 * DAY),
+    ],
+)
+def test_any_way_to_write_a_duration_becomes_its_nanoseconds(
+    ask: Ask, server: Standin, duration: liqclient.Duration, expected: int
+) -> None:
+    server.answer = heatmap_message()
+    ask(server.target, "heatmap", "BTCUSDT", interval=duration, lookback=duration)
+    request = server.requests[0]
+    assert isinstance(request, liquidation_pb2.GetHeatmapRequest)
+    assert (request.interval, request.lookback) == (expected, expected)
+    assert liqclient.Parameters(lookback=duration).lookback == expected
+
+
+@pytest.mark.parametrize(
+    ("duration", "error", "words"),
+    [
+        ("soon", ValueError, "lookback must be a whole number and one of s, m, h, d, w"),
+        ("1M", ValueError, "was '1M'"),
+        ("1.5h", ValueError, "whole number"),
+        ("-1d", ValueError, "whole number"),
+        ("1 d", ValueError, "whole number"),
+        ("", ValueError, "whole number"),
+        ("9999999999w", ValueError, "64 bits"),
+        (2**63, ValueError, "64 bits"),
+        (dt.timedelta.max, ValueError, "64 bits"),
+        (np.timedelta64(2**62, "W"), ValueError, "64 bits"),
+        (np.timedelta64("NaT", "ns"), ValueError, "NaT"),
+        (np.timedelta64(1, "Y"), ValueError, "unit"),
+        (np.timedelta64(1, "M"), ValueError, "unit"),
+        (np.timedelta64(1, "ps"), ValueError, "unit"),
+        (1e9, TypeError, "float"),
+        (True, TypeError, "bool"),
+    ],
+)
+def test_duration_that_cannot_be_read_raises(duration: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        liqclient.Parameters(lookback=duration)
+
+
+def test_parameters_lookback_is_kept_in_nanoseconds() -> None:
+    parameters = liqclient.Parameters(lookback=dt.timedelta(days=30))
+    assert type(parameters.lookback) is int
+    assert parameters == liqclient.Parameters(lookback="30d")
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "error", "words"),
+    [
+        ("heatmap", {"interval": 0}, ValueError, "interval must not be 0"),
+        ("heatmap", {"interval": "soon"}, ValueError, "interval"),
+        ("heatmap", {"bin_size": 0}, ValueError, "bin_size"),
+        ("heatmap", {"start": "yesterday"}, ValueError, "ISO 8601"),
+        ("compare", {"models": []}, ValueError, "models must not be empty"),
+        ("compare", {"models": "position_book"}, TypeError, "one text"),
+        ("compare", {"models": [("position_book", None)]}, TypeError, "pairs"),
+        ("compare", {"models": [("position_book", liqclient.Parameters(compat="rough"))]}, ValueError, "compat"),  # type: ignore[arg-type]
+        ("compare", {"bin_size": 0}, ValueError, "bin_size"),
+        ("liquidations", {"interval": "0h"}, ValueError, "interval must not be 0"),
+        ("liquidations", {"page_size": 0}, ValueError, "page_size must not be 0"),
+        ("liquidations", {"page_size": 2**31}, ValueError, "range"),
+        ("liquidations", {"side": "up"}, ValueError, "side"),
+        ("audit", {"interval": "soon"}, ValueError, "interval"),
+        ("audit", {}, TypeError, "interval"),
+        ("replay", {}, TypeError, "every"),
+        ("replay", {"every": None}, TypeError, "every"),
+    ],
+)
+def test_what_cannot_be_sent_raises_before_any_call(
+    ask: Ask, server: Standin, method: str, arguments: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        ask(server.target, method, "BTCUSDT", **arguments)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("flavour", [liqclient.Client, liqclient.AsyncClient])
+@pytest.mark.parametrize(
+    ("method", "arguments", "words"),
+    [
+        ("replay", {"every": "soon"}, "every"),
+        ("replay", {"every": "1h", "timeout": 0}, "timeout"),
+        ("liquidation_pages", {"side": "up"}, "side"),
+        ("liquidation_pages", {"timeout": -1}, "timeout"),
+    ],
+)
+def test_iterators_raise_at_once_for_what_cannot_be_sent(
+    flavour: type, method: str, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        getattr(flavour("127.0.0.1:1"), method)("BTCUSDT", **arguments)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -169,7 +169,7 @@ def test_models_and_symbols_and_coverage_tell_what_there_is(client: liqclient.Cl
     assert symbol.bracket_table == "BINANCE:BTCUSDT:2025-08-21"
     (covered,) = client.coverage("BTCUSDT")
     kinds = {kind.kind: kind for kind in covered.kinds}
-    assert set(kinds) == {"trades", "klines", "mark_price", "open_interest", "funding"}
+    assert set(kinds) == {"trades", "klines", "mark_price", "open_interest", "funding", "liquidations"}
     assert kinds["open_interest"].rows == 576
     assert kinds["trades"].missing == 0
 
@@ -223,3 +223,58 @@ def test_serve_on_a_taken_port_says_so_and_ends_with_1(market_db: Path, tmp_path
     assert process.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in errors
     assert "Traceback" not in errors
+
+
+MODELS = (
+    "position_book",
+    "time_evolving",
+    "openinterest",
+    "binance_standard",
+    "funding_adjusted",
+    "pyliqmap",
+    "ensemble",
+)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_levels_of_every_model_answer_at_a_moment_with_their_own_parameters(
+    client: liqclient.Client, model: str
+) -> None:
+    newest = client.levels("BTCUSDT").provenance.as_of
+    answer = client.levels("BTCUSDT", model=model, as_of=newest, per_tier=True)
+    assert answer.provenance.model == model
+    assert len(answer.price) > 0
+    assert answer.long[answer.price > answer.current_price].sum() == 0
+    assert answer.short[answer.price + answer.bin_size < answer.current_price].sum() == 0
+    assert set(answer.tiers)
+    again = client.levels("BTCUSDT", model=model, parameters=answer.provenance.parameters, as_of=newest)
+    np.testing.assert_array_equal(again.price, answer.price)
+
+
+def test_levels_parameter_the_model_has_no_use_for_is_refused(client: liqclient.Client) -> None:
+    with pytest.raises(liqclient.InvalidArgument, match="no use for it") as caught:
+        client.levels("BTCUSDT", model="pyliqmap", parameters=liqclient.Parameters(kappa=0.3))
+    assert caught.value.violations[0].field == "query.parameters.kappa"
+
+
+def test_liquidations_that_were_recorded_are_listed(client: liqclient.Client) -> None:
+    page = client.liquidations("BTCUSDT", page_size=5)
+    assert page.total_rows > 0
+    assert sum(len(part.liquidations.price) for part in client.liquidation_pages("BTCUSDT") if part.liquidations) == (
+        page.total_rows
+    )
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.heatmap("BTCUSDT"),
+        lambda client: client.compare("BTCUSDT"),
+        lambda client: client.audit("BTCUSDT", interval="1h"),
+        lambda client: list(client.replay("BTCUSDT", every="1h")),
+    ],
+    ids=["heatmap", "compare", "audit", "replay"],
+)
+def test_call_that_is_not_offered_is_unimplemented(client: liqclient.Client, call: Callable[..., object]) -> None:
+    with pytest.raises(liqclient.Unimplemented, match="does not offer"):
+        call(client)

@@ -62,7 +62,6 @@ def test_a_candle_file_without_a_telling_folder_is_of_the_last_price_and_says_so
     ("path", "reason"),
     [
         ("BTCUSDT-bookDepth-2025-01-01.zip", "kind bookDepth"),
-        ("BTCUSDT-liquidationSnapshot-2024-01-01.zip", "kind liquidationSnapshot"),
         ("indexPriceKlines/BTCUSDT/1m/BTCUSDT-1m-2024-01-01.zip", "kind indexPriceKlines"),
         ("klines/BTCUSDT-1mo-2024-01.zip", "calendar month"),
         ("BTCUSDT-aggTrades-2025-02-30.zip", "no date of the calendar: 2025-02-30"),
@@ -76,7 +75,7 @@ def test_known_names_that_are_not_read(path: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "BTCUSDT-metrics-2025-12-17.zip.CHECKSUM", "force_orders_2025-01-26.csv", "liquidations_1h.csv", "x"],
+    ["README.md", "BTCUSDT-metrics-2025-12-17.zip.CHECKSUM", "liquidations_1h.csv", "x"],
 )
 def test_other_names(name: str) -> None:
     assert parse_file(Path(name)) is None

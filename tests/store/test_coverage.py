@@ -44,6 +44,11 @@ def db(tmp_path: Path) -> Database:
         Kind.FUNDING_RATE,
         [(DAY + 3, 8, 0.1), (DAY + eight, 8, 0.2), (DAY + 4 * eight + 5, 8, 0.3)],
     )
+    write(
+        "BTCUSDT-liquidationSnapshot-2025-12-01.zip",
+        Kind.LIQUIDATION_SNAPSHOT,
+        [(DAY + 9, "BTCUSDT", "SELL", "LIMIT", "IOC", 1, 99, 100, "FILLED", 1, 1)],
+    )
     write("APEUSDT-aggTrades-2025-12-01.zip", Kind.AGG_TRADES, [trade(7, "0.7097", 10, DAY)])
     database = Database(tmp_path / "x.duckdb")
     report = ingest(database, [tmp_path])
@@ -60,6 +65,7 @@ def test_kinds_of_a_symbol(db: Database) -> None:
         (Kind.MARK_PRICE_KLINES, PERIOD),
         (Kind.METRICS, PERIOD),
         (Kind.FUNDING_RATE, 0),
+        (Kind.LIQUIDATION_SNAPSHOT, 0),
     ]
     of = found[Kind.AGG_TRADES, 0]
     assert (of.start, of.end) == (START, START + DAY_NS + 60_000 * MS)
@@ -103,7 +109,7 @@ def test_symbols(db: Database) -> None:
     assert ape.last_price is None
     assert ape.reach == (Reach(Kind.AGG_TRADES, START + 60_000 * MS, START + 60_000 * MS),)
     assert (btc.symbol, btc.tick_size_source) == ("BTCUSDT", "built in")
-    assert [r.kind for r in btc.reach] == list(Kind)
+    assert [r.kind for r in btc.reach] == [kind for kind in Kind if kind is not Kind.FORCE_ORDERS]
     assert {r.kind: r.ts_event for r in btc.reach}[Kind.METRICS] == START + 5 * PERIOD
 
 

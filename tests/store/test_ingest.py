@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from liqserver.store import loaders
 from liqserver.store.archive import ArchiveError, Kind
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, IngestReport, Progress, Status, ingest
@@ -40,6 +41,7 @@ TABLES = (
     "mark_price",
     "klines",
     "funding",
+    "liquidations",
     "ledger",
 )
 
@@ -48,6 +50,15 @@ TABLES = (
 def db(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path / "db" / "test.duckdb") as database:
         yield database
+
+
+@pytest.fixture(params=["compiled", "DuckDB"])
+def scan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files, too, by the compiled scan of large ones; and everything by DuckDB's."""
+    monkeypatch.setattr(loaders, "COMPILED_SCAN_BYTES", 0 if request.param == "compiled" else 1 << 60)
+
+
+both_scans = pytest.mark.usefixtures("scan")
 
 
 def rows_of(db: Database, sql: str) -> list[tuple[Any, ...]]:
@@ -97,6 +108,7 @@ def only(report: IngestReport) -> FileResult:
 # --- trades ----------------------------------------------------------------------------------------------
 
 
+@both_scans
 def test_a_trade_lands_in_its_minute_bin_class_and_side(db: Database, tmp_path: Path) -> None:
     result = take_trades(
         db,
@@ -134,6 +146,7 @@ def test_a_trade_lands_in_its_minute_bin_class_and_side(db: Database, tmp_path: 
     assert (result.ts_start, result.ts_end) == (start, start + 2 * MINUTE)
 
 
+@both_scans
 def test_the_ledger_row(db: Database, tmp_path: Path) -> None:
     take_trades(db, tmp_path, trades(5, first_id=10), clock=lambda: 77)
     [row] = rows_of(db, "SELECT * EXCLUDE (sha256, bytes) FROM ledger")
@@ -142,6 +155,7 @@ def test_the_ledger_row(db: Database, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+@both_scans
 def test_with_and_without_header_zip_and_csv_give_the_same(tmp_path: Path) -> None:
     tables = []
     for n, (suffix, header) in enumerate((("zip", True), ("zip", False), ("csv", True), ("csv", False))):
@@ -159,6 +173,7 @@ def test_with_and_without_header_zip_and_csv_give_the_same(tmp_path: Path) -> No
     assert tables[0] == tables[1] == tables[2] == tables[3]
 
 
+@both_scans
 def test_sums_do_not_depend_on_the_order_of_rows_or_threads(tmp_path: Path) -> None:
     rows = [
         trade(i, round(90_000 + (i * 37 % 100) / 10, 1), round(0.1 + (i * 7919 % 1000) / 1000, 3), DAY + i % 7)
@@ -173,6 +188,7 @@ def test_sums_do_not_depend_on_the_order_of_rows_or_threads(tmp_path: Path) -> N
     assert tables[0] == tables[1]
 
 
+@both_scans
 def test_microseconds_are_converted(tmp_path: Path) -> None:
     tables = []
     for n, factor in enumerate((1, 1000)):
@@ -186,6 +202,7 @@ def test_microseconds_are_converted(tmp_path: Path) -> None:
     assert tables[0] == tables[1]
 
 
+@both_scans
 def test_identical_trades_are_dropped_and_counted(db: Database, tmp_path: Path) -> None:
     rows = trades(100)
     result = take_trades(db, tmp_path, rows[:50] + rows[40:] + rows[:1])
@@ -197,6 +214,7 @@ def test_identical_trades_are_dropped_and_counted(db: Database, tmp_path: Path) 
             assert state(db)[table] == state(clean)[table]
 
 
+@both_scans
 def test_a_copy_and_a_gap_that_make_up_for_each_other_are_found(db: Database, tmp_path: Path) -> None:
     rows = trades(100)
     result = take_trades(db, tmp_path, [*rows[:50], rows[49], *rows[51:]])
@@ -205,6 +223,7 @@ def test_a_copy_and_a_gap_that_make_up_for_each_other_are_found(db: Database, tm
     assert rows_of(db, "SELECT sum(buy_count + sell_count) FROM flow") == [(99,)]
 
 
+@both_scans
 def test_one_id_with_two_contents_is_rejected_with_both_lines(db: Database, tmp_path: Path) -> None:
     rows = trades(10)
     result = take_trades(db, tmp_path, [*rows, trade(3, 1.5, 1, DAY)])
@@ -212,6 +231,7 @@ def test_one_id_with_two_contents_is_rejected_with_both_lines(db: Database, tmp_
     assert rows_of(db, "FROM ledger") == []
 
 
+@both_scans
 def test_gaps_are_a_notice(db: Database, tmp_path: Path) -> None:
     rows = trades(200_000, step=10)
     result = take_trades(db, tmp_path, rows[:1000] + rows[1005:150_000] + rows[150_001:])
@@ -224,6 +244,7 @@ def test_gaps_are_a_notice(db: Database, tmp_path: Path) -> None:
     ]
 
 
+@both_scans
 @pytest.mark.parametrize("month_first", [True, False])
 def test_a_month_and_its_days_are_counted_once(db: Database, tmp_path: Path, month_first: bool) -> None:
     rows = trades(3000, step=DAY_MS // 1000)  # three days
@@ -243,6 +264,7 @@ def test_a_month_and_its_days_are_counted_once(db: Database, tmp_path: Path, mon
     assert spans == ([(1, 3000)] if month_first else [(1, 1000), (1001, 2000), (2001, 3000)])
 
 
+@both_scans
 def test_a_replaced_day_takes_back_only_its_own_place_in_the_month(db: Database, tmp_path: Path) -> None:
     rows = trades(3000, step=DAY_MS // 1000)
     name = "BTCUSDT-aggTrades-2025-12-02.zip"
@@ -253,6 +275,7 @@ def test_a_replaced_day_takes_back_only_its_own_place_in_the_month(db: Database,
     assert rows_of(db, "SELECT sum(buy_count + sell_count) FROM flow") == [(3000,)]
 
 
+@both_scans
 def test_overlap_with_copies_and_gaps(db: Database, tmp_path: Path) -> None:
     rows = trades(100)
     take_trades(db, tmp_path, rows[:30], "BTCUSDT-aggTrades-2025-12-01.zip")
@@ -261,6 +284,7 @@ def test_overlap_with_copies_and_gaps(db: Database, tmp_path: Path) -> None:
     assert rows_of(db, "SELECT sum(buy_count + sell_count) FROM flow") == [(90,)]
 
 
+@both_scans
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -298,6 +322,7 @@ def test_a_bad_row_rejects_the_file_whole(db: Database, tmp_path: Path, bad: tup
     assert take_trades(db, tmp_path, [*rows, *trades(5, first_id=15)]).status is Status.INGESTED
 
 
+@both_scans
 def test_a_day_of_slack_around_the_date(db: Database, tmp_path: Path) -> None:
     rows = [trade(1, 9e4, 1, DAY - DAY_MS + 1), trade(2, 9e4, 1, DAY + 2 * DAY_MS - 1)]
     assert take_trades(db, tmp_path, rows).status is Status.INGESTED
@@ -568,6 +593,7 @@ def test_base_bin_of_choice(db: Database, tmp_path: Path) -> None:
             take_trades(db, tmp_path, trades(4), base_bin=bad)
 
 
+@both_scans
 def test_bins_follow_price_edges(db: Database, tmp_path: Path) -> None:
     # 0.7 / 0.1 is 6.999… in binary; the price lies in bin 7 all the same.
     rows = [trade(i, f"{i / 10:.1f}", 1, DAY) for i in range(1, 100)]
@@ -576,6 +602,7 @@ def test_bins_follow_price_edges(db: Database, tmp_path: Path) -> None:
     assert [b for (b,) in rows_of(db, "SELECT bin FROM flow ORDER BY bin")] == list(range(1, 100))
 
 
+@both_scans
 @pytest.mark.parametrize(
     ("price", "qty"), [("0.00000123", "81000000000"), ("0.0001", "123456789.5"), ("95000.1", "0.00000001")]
 )
@@ -788,13 +815,13 @@ def assert_flow_is_of(db: Database, paths: list[Path], base_bin: float) -> None:
            FROM flow GROUP BY ALL ORDER BY 1, 2, 3""",
     )
     assert [row[:3] for row in stored] == sorted(totals)
-    for row in stored:
-        expected = totals[row[:3]]
-        assert row[7:] == (expected[4], expected[5])
-        assert row[3:7] == pytest.approx(expected[:4], rel=1e-9, abs=1e-5)
+    for key, figures in ((row[:3], row[3:]) for row in stored):
+        assert figures[4:] == tuple(totals[key][4:])
+        assert figures[:4] == pytest.approx(totals[key][:4], rel=1e-9, abs=1e-5)
     assert rows_of(db, "SELECT trade_id, ts_event, price, qty, taker_buy FROM large_trades ORDER BY 1") == sorted(large)
 
 
+@both_scans
 def test_real_trades_of_binance(db: Database, shared_data: Path) -> None:
     path = shared_data / "binance-originals" / "APEUSDT-aggTrades-2024-10-18.zip"
     result = only(ingest(db, [path]))
@@ -803,6 +830,7 @@ def test_real_trades_of_binance(db: Database, shared_data: Path) -> None:
     assert_flow_is_of(db, [path], 0.0001)
 
 
+@both_scans
 def test_real_ticks_of_three_days(db: Database, shared_data: Path) -> None:
     folder = shared_data / "hyperliquid-btc-ticks"
     report = ingest(db, [folder], venue="HYPERLIQUID")

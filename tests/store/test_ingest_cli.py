@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from liqserver.cli.ingest import ingest
 from liqserver.store.archive import Kind
@@ -61,6 +60,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     result = run(tmp_path / "nowhere", "--db", tmp_path / "x.duckdb")
     assert result.exit_code == 2
     assert result.stdout == ""
+    assert not (tmp_path / "x.duckdb").exists()
     assert f"error: {tmp_path / 'nowhere'} does not exist" in result.stderr
     assert run("--db", tmp_path / "x.duckdb").exit_code == 2
 

@@ -1,0 +1,141 @@
+"""``liqserver liquidations``: what was recorded, one by one or by interval."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import liqclient
+from liqserver.cli.output import (
+    DbOption,
+    Format,
+    FormatOption,
+    TargetOption,
+    connected,
+    console,
+    print_csv,
+    print_json,
+    shown_amount,
+    shown_time,
+    table,
+)
+from liqserver.cli.query import SideChoice
+
+_WHAT, _OUT = "What to show", "Output"
+_LARGEST_PAGE = 100_000
+_ROWS = ("ts_event", "side", "price", "qty", "notional")
+_SUMS = ("ts", "long_notional", "short_notional", "long_qty", "short_qty", "long_count", "short_count")
+
+
+def liquidations(
+    symbol: Annotated[str, typer.Argument(help="Symbol, for example BTCUSDT.")],
+    venue: Annotated[str, typer.Option(help="Venue, if several have the symbol.", rich_help_panel=_WHAT)] = "",
+    start: Annotated[
+        str | None,
+        typer.Option(help="From this moment, ISO 8601 with zone: 2025-09-02T12:00Z.", rich_help_panel=_WHAT),
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Before this moment.", rich_help_panel=_WHAT)] = None,
+    side: Annotated[SideChoice, typer.Option(help="Which side of positions.", rich_help_panel=_WHAT)] = SideChoice.BOTH,
+    interval: Annotated[
+        str | None,
+        typer.Option(
+            help="Add up by this length of time, such as 5m or 1h (1s to 30d), instead of one by one.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Most rows; 0 for all.", rich_help_panel=_OUT)] = 100,
+    format: FormatOption = Format.TABLE,
+    target: TargetOption = None,
+    db: DbOption = None,
+) -> None:
+    """Recorded liquidations of a symbol, the earliest first.
+
+    The feed they are from shows at most one order of a symbol in a second: in a cascade they are a lower bound, and a
+    note says so.
+
+    Try `liqserver liquidations BTCUSDT --interval 1h`, or
+    `liqserver liquidations BTCUSDT --side long --start 2025-09-02T12:00Z --limit 0 --format csv`.
+    """
+    pages: list[liqclient.Liquidations] = []
+    with connected(target, db) as client:
+        token = ""
+        try:
+            while True:
+                wanted = _LARGEST_PAGE if limit == 0 else min(limit - sum(map(_length, pages)), _LARGEST_PAGE)
+                page = client.liquidations(
+                    symbol,
+                    venue=venue,
+                    start=start,
+                    end=end,
+                    side=side.value,
+                    interval=interval,
+                    page_size=wanted,
+                    page_token=token,
+                )
+                pages.append(page)
+                token = page.next_page_token
+                if not token or (limit and sum(map(_length, pages)) >= limit):
+                    break
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    columns = _SUMS if interval is not None else _ROWS
+    rows = [row for page in pages for row in _rows(page)]
+    if format is Format.JSON:
+        last = pages[-1]
+        print_json(
+            {
+                "rows": [dict(zip(columns, row, strict=True)) for row in rows],
+                "more": bool(token),
+                "total_rows": last.total_rows,
+                "recorded_start": last.recorded_start,
+                "recorded_end": last.recorded_end,
+                "notices": list(last.notices),
+            }
+        )
+    elif format is Format.CSV:
+        print_csv(columns, rows)
+    else:
+        _print_table(symbol, pages[-1], columns, rows)
+
+
+def _length(page: liqclient.Liquidations) -> int:
+    if page.buckets is not None:
+        return len(page.buckets.ts)
+    return len(page.liquidations.ts_event) if page.liquidations is not None else 0
+
+
+def _rows(page: liqclient.Liquidations) -> list[tuple[int | float | str, ...]]:
+    """Return the rows of a page in the order of the columns, sides as words."""
+    if page.buckets is not None:
+        return list(zip(*(getattr(page.buckets, name).tolist() for name in _SUMS), strict=True))
+    if page.liquidations is None:
+        return []
+    of = page.liquidations
+    sides = ["long" if side > 0 else "short" for side in of.side.tolist()]
+    return list(zip(of.ts_event.tolist(), sides, of.price.tolist(), of.qty.tolist(), of.notional.tolist(), strict=True))
+
+
+def _print_table(
+    symbol: str, last: liqclient.Liquidations, columns: tuple[str, ...], rows: list[tuple[int | float | str, ...]]
+) -> None:
+    if columns == _SUMS:
+        shown = ("from", "long notional", "short notional", "long qty", "short qty", "longs", "shorts")
+        out = table(*shown, right=shown[1:])
+        for ts, *amounts, longs, shorts in rows:
+            out.add_row(shown_time(int(ts)), *(shown_amount(float(a)) for a in amounts), f"{longs:,}", f"{shorts:,}")
+    else:
+        out = table("time", "side", "price", "qty", "notional", right=("price", "qty", "notional"))
+        for ts, side, price, qty, notional in rows:
+            colour = "magenta" if side == "long" else "green"
+            figures = (f"{price:,.10g}", f"{qty:,.10g}", shown_amount(float(notional)))
+            out.add_row(shown_time(int(ts)), f"[{colour}]{side}[/]", *figures)
+    console.print(out)
+    console.print(
+        f"{symbol}: {last.total_rows:,} recorded in the span asked for; all there is: "
+        f"{shown_time(last.recorded_start)} to {shown_time(last.recorded_end)}"
+    )
+    if last.next_page_token:
+        console.print(f"more follow after these {len(rows):,} rows: --limit 0 shows all")
+    for notice in last.notices:
+        console.print(f"[yellow]{notice}[/yellow]")
