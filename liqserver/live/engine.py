@@ -6,6 +6,7 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -196,7 +197,10 @@ class _SharedTimeline:
 
 def _digest(model: Model, parameters: Parameters) -> str:
     """Return 16 hexadecimal digits of the model and all parameters in force."""
-    return hashlib.blake2b(f"{model.id}:{parameters!r}".encode(), digest_size=8).hexdigest()
+    # Only what is in force: a parameter that some other model gains changes no hash of this one.
+    held = {field.name: getattr(parameters, field.name) for field in fields(parameters)}
+    text = f"{model.id}:{ {name: value for name, value in held.items() if value is not None}!r}"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _check_plain_fields(query: LevelsQuery) -> None:

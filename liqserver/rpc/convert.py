@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import fields
@@ -167,7 +168,7 @@ def provenance(of: Provenance) -> common_pb2.Provenance:
         current_price=of.current_price.value,
         current_price_source=_SOURCES[of.current_price.source],
         current_price_ts=of.current_price.ts,
-        open_interest=of.open_interest if of.open_interest == of.open_interest else 0.0,
+        open_interest=0.0 if math.isnan(of.open_interest) else of.open_interest,
         no_level_share_long=of.no_level_share[0],
         no_level_share_short=of.no_level_share[1],
         unknown_entry_share_long=of.unknown_entry_share[0],

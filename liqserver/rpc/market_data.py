@@ -141,7 +141,14 @@ def _model(of: Model) -> market_data_pb2.ModelInfo:
             )
             for spec in of.parameters
         ],
-        required=[common_pb2.DATA_KIND_OPEN_INTEREST] if of.needs_open_interest else [],
+        required=[
+            kind
+            for kind, needed in (
+                (common_pb2.DATA_KIND_OPEN_INTEREST, of.needs_open_interest),
+                (common_pb2.DATA_KIND_TRADES, of.needs_trades),
+            )
+            if needed
+        ],
     )
 
 

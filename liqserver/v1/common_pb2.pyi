@@ -419,7 +419,7 @@ class Provenance(_message.Message):
     current_price_ts: _builtins.int
     """UNIX nanoseconds of current_price."""
     open_interest: _builtins.float
-    """Open interest in contracts (base units), as of the newest row."""
+    """Open interest in contracts (base units), as of the newest row; 0 when none is known to a model that needs none."""
     no_level_share_long: _builtins.float
     """Share of open interest on the long side that has no level because of its kind, in [0, 1]."""
     no_level_share_short: _builtins.float

@@ -164,6 +164,7 @@ def test_models_and_symbols_and_coverage_tell_what_there_is(client: liqclient.Cl
     assert models[0].id == "position_book"
     assert models[0].is_default
     assert "kappa" in [parameter.name for parameter in models[0].parameters]
+    assert {model.id: model.required for model in models}["pyliqmap"] == ("trades",)
     (symbol,) = client.symbols()
     assert (symbol.symbol, symbol.tick_size, symbol.base_bin) == ("BTCUSDT", 0.1, 10.0)
     assert symbol.bracket_table == "BINANCE:BTCUSDT:2025-08-21"
