@@ -113,11 +113,6 @@ class History:
             **{name: getattr(self, name)[first:last] for name in ("flow_price", "flow_buy", "flow_sell")},
         )
 
-    def last_open_interest(self, stop: int | None = None) -> int | None:
-        """Return the index of the last step before ``stop`` that has open interest, or None."""
-        known = np.flatnonzero(~np.isnan(self.open_interest[:stop]))
-        return int(known[-1]) if len(known) else None
-
     def first_open_interest(self) -> int | None:
         """Return the index of the first step that has open interest, or None."""
         known = np.flatnonzero(~np.isnan(self.open_interest))

@@ -89,10 +89,11 @@ class LevelsEngine:
         _check_plain_fields(query)
         resident = self._resident(key)
         market = resident.market
-        _check_inputs(model, market, parameters.margin_formula)
+        _check_inputs(model, resident, parameters.margin_formula)
         history = market.history
-        first = history.first_open_interest() if model.needs_open_interest else 0
-        start, end = int(history.step_end[first or 0]), int(history.step_end[-1])
+        known = resident.first_open_interest if model.needs_open_interest else None
+        start = known if known is not None else int(history.step_end[0])
+        end = int(history.step_end[-1])
         moment = _moment(as_of, start, end)
         stop = history.steps_until(moment)
         price = resident.price(stop)
@@ -216,13 +217,13 @@ def _check_plain_fields(query: LevelsQuery) -> None:
         raise InvalidField("query.bin_size", query.bin_size, "must be a positive number, or 0 for a suitable one")
 
 
-def _check_inputs(model: Model, market: Market, formula: MarginFormula | None) -> None:
+def _check_inputs(model: Model, resident: ResidentMarket, formula: MarginFormula | None) -> None:
     """Check that the market has what the model cannot do without; raises MissingInput."""
+    market = resident.market
     name = f"{market.venue}:{market.symbol}"
-    history = market.history
-    if not len(history):
+    if not len(market.history):
         raise MissingInput("data", f"{name} has no data: ingest trades or klines, and metrics")
-    if model.needs_open_interest and history.first_open_interest() is None:
+    if model.needs_open_interest and resident.first_open_interest is None:
         raise MissingInput("open_interest", f"{model.id} needs open interest and {name} has none: ingest metrics files")
     if formula is MarginFormula.EXACT and not market.brackets:
         raise MissingInput(

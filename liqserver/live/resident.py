@@ -53,6 +53,12 @@ class ResidentMarket:
         }
         self._hashes = [_fresh_hash(market)]
 
+    @property
+    def first_open_interest(self) -> int | None:
+        """UNIX nanoseconds of the first open interest, or None."""
+        known = self._known["open_interest"]
+        return int(self.market.history.step_end[known[0]]) if len(known) else None
+
     def watermarks(self, stop: int) -> dict[str, int]:
         """Return the end of the newest step, UNIX nanoseconds, of each input among the first ``stop`` steps."""
         out = {}

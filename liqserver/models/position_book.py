@@ -7,6 +7,7 @@ are a prior, the same for every market.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -199,10 +200,13 @@ class BookTimeline:
         self._market = market
         self._epochs = epochs(parameters, market.brackets)
         self._leverage = leverages(parameters)
+        # The steps with open interest: intervals end there, and so do kept books.
+        self._known = np.flatnonzero(~np.isnan(market.history.open_interest))
         book, step = begin(market.history, self._epochs, market.base_bin)
-        # Books after so many steps, ascending; each stands at a step with open interest.
-        self._kept = {step: book}
+        self._kept = [(step, book)]
         self._spacing = max(_DAY_STEPS, len(market.history) // _KEPT_BOOKS)
+        # Reused from answer to answer: fresh memory costs more than the copy.
+        self._scratch = book.copy()
 
     def at(self, ts: int) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
@@ -214,53 +218,38 @@ class BookTimeline:
         """
         history = self._market.history
         stop = history.steps_until(ts)
-        newest = history.last_open_interest(stop)
-        if newest is None:
+        newest = int(np.searchsorted(self._known, stop)) - 1
+        if newest < 0:
             raise ValueError(f"{ts} lies before the first open interest")
-        book = self._book_after(newest + 1).copy()
-        open_interest = float(history.open_interest[newest])
-        # The interval since the newest open interest is still open: shown on this copy.
-        drive(book, history, self._epochs, newest + 1, stop)
+        self._keep_until(int(self._known[newest]) + 1)
+        after = bisect_right(self._kept, stop, key=lambda kept: kept[0])
+        step, kept = self._kept[after - 1]
+        book = self._scratch
+        book.assign(kept)
+        # The interval since the newest open interest is still open; it is advanced on this copy only.
+        drive(book, history, self._epochs, step, stop)
         return ModelLevels(
             width=book.width,
             first_bin=book.first_bin,
             leverage=self._leverage,
             qty=book.levels(),
-            open_interest=open_interest,
+            open_interest=float(history.open_interest[self._known[newest]]),
             no_level=book.no_level(),
             unknown_entry=book.unknown_entry(),
             bracket_table=in_force(self._epochs, ts).table_id,
         )
 
-    def _book_after(self, step: int) -> PositionBook:
-        """Return the kept book after ``step`` steps, which end with open interest; make it if need be."""
-        at = max(kept for kept in self._kept if kept <= step)
-        if at == step:
-            return self._kept[at]
-        history = self._market.history
-        book = self._kept[at].copy()
-        known = np.flatnonzero(~np.isnan(history.open_interest[:step])) + 1
-        while at < step:
-            ahead = known[(known > at) & (known <= at + self._spacing)]
-            last = int(ahead[-1]) if len(ahead) else int(known[known > at][0])
-            drive(book, history, self._epochs, at, last)
-            at = last
-            if at < step:
-                self._kept[at] = book.copy()
-        self._kept[step] = book
-        self._forget(step)
-        return book
-
-    def _forget(self, step: int) -> None:
-        """Let go of books closer together than the spacing, but not of the first, the newest and ``step``."""
-        keep, last = {}, -self._spacing
-        newest = max(self._kept)
-        for at in sorted(self._kept):
-            if at - last >= self._spacing or at in (step, newest):
-                keep[at] = self._kept[at]
-                last = at
-        self._kept = keep
+    def _keep_until(self, step: int) -> None:
+        """Keep a book every ``_spacing`` steps or so, up to ``step``; what is kept once stays."""
+        ends = self._known + 1
+        while step - self._kept[-1][0] >= self._spacing:
+            at, book = self._kept[-1][0], self._kept[-1][1].copy()
+            # The last interval that ends within the spacing, or the next one when it is longer than that.
+            within = int(np.searchsorted(ends, at + self._spacing, side="right")) - 1
+            end = int(ends[within]) if ends[within] > at else int(ends[within + 1])
+            drive(book, self._market.history, self._epochs, at, end)
+            self._kept.append((end, book))
 
 
 _DAY_STEPS = 24 * 60
-_KEPT_BOOKS = 64
+_KEPT_BOOKS = 192
