@@ -379,7 +379,7 @@ class Heatmap:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ComparedModel:
-    """One model's levels on the grid of a `Comparison`. Without an answer, it has nothing but ``unavailable``.
+    """One model's levels on the grid of a `Comparison`. Without an answer, it has ``model`` and ``unavailable`` only.
 
     Attributes
     ----------
@@ -391,6 +391,8 @@ class ComparedModel:
         Where the numbers come from; None without an answer.
     unavailable
         Why the model has no answer; None when it has one.
+    model
+        The model.
     """
 
     long: NDArray[np.float64] | None
@@ -398,6 +400,7 @@ class ComparedModel:
     totals: BookTotals | None
     provenance: Provenance | None
     unavailable: str | None
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -456,7 +459,7 @@ class Comparison:
     pairs: tuple[ModelPair, ...]
 
     def __repr__(self) -> str:
-        names = (m.provenance.model if m.provenance is not None else "unavailable" for m in self.models)
+        names = (m.model if m.unavailable is None else f"{m.model} (unavailable)" for m in self.models)
         return f"<Comparison {', '.join(names)}: {len(self.price)} bins of {self.bin_size:g}, {self.unit}>"
 
     def to_dict(self) -> dict[str, Any]:
@@ -1010,7 +1013,9 @@ def _cluster(message: liquidation_pb2.Cluster, name: str) -> Cluster:
 
 def _compared_model(message: liquidation_pb2.ComparedModel, n: int, name: str) -> ComparedModel:
     if message.unavailable:
-        return ComparedModel(long=None, short=None, totals=None, provenance=None, unavailable=message.unavailable)
+        return ComparedModel(
+            long=None, short=None, totals=None, provenance=None, unavailable=message.unavailable, model=message.model
+        )
     _check_parts(message, "totals", "provenance")
     return ComparedModel(
         long=_column(message.long, n, f"{name}.long"),
@@ -1018,6 +1023,7 @@ def _compared_model(message: liquidation_pb2.ComparedModel, n: int, name: str) -
         totals=_totals(message.totals),
         provenance=_provenance(message.provenance),
         unavailable=None,
+        model=message.model,
     )
 
 

@@ -12,7 +12,7 @@ from liqserver.kernel import History, Source
 from liqserver.models.market import Market
 
 # Steps between kept states of the running hash: what is hashed anew for an answer is at most this much.
-_HASH_STEPS = 4096
+_HASH_STEPS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,19 @@ class ResidentMarket:
         return Price(
             float(history.mark_close[step]), Source(int(history.path_source[step])), int(history.step_end[step])
         )
+
+    def prices(self, ts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the newest price known at each of ``ts`` (UNIX nanoseconds), quote units; NaN before the first."""
+        history = self.market.history
+        steps = np.searchsorted(history.step_end, ts, side="right") - 1
+        return np.asarray(np.where(steps >= 0, history.mark_close[np.maximum(steps, 0)], np.nan))
+
+    def open_interest(self, stops: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the newest open interest among the first ``stops`` steps, contracts; NaN before the first row."""
+        known = self._known["open_interest"]
+        rows = np.searchsorted(known, stops) - 1
+        values = np.concatenate([self.market.history.open_interest[known], [np.nan]])
+        return np.asarray(values[rows])
 
     def kline_volume_share(self, stop: int) -> float:
         """Return the share of the volume of the first ``stop`` steps that candles stand in for, 0 without volume."""

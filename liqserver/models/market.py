@@ -169,3 +169,18 @@ class Timeline(Protocol):
 
     def at(self, ts: int) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds), from nothing that was not known then."""
+
+
+class EvolvingTimeline(Timeline, Protocol):
+    """The timeline of a model with a time axis: what it shows evolves, and it can account for every change."""
+
+    def audit(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what changed after ``start`` until ``end`` (UNIX nanoseconds), from nothing not known at ``end``.
+
+        Returns
+        -------
+        ts : int64, shape (R,)
+            UNIX nanoseconds at which each row's change was complete, ascending, ``start < ts <= end``.
+        rows : float64, shape (R, 10)
+            Columns of ``kernel.AUDIT_COLUMNS``, contracts.
+        """

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from liqserver.kernel import AUDIT_COLUMNS, BookParameters, History, PositionBook, advance, start_book
 from liqserver.margin import BracketTable
@@ -165,7 +166,7 @@ def begin(history: History, steps: tuple[Epoch, ...], width: float) -> tuple[Pos
 
 def drive(
     book: PositionBook, history: History, steps: tuple[Epoch, ...], start: int, stop: int, *, audit: bool = False
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+) -> NDArray[np.float64]:
     """Advance ``book`` in place through steps ``start:stop`` of ``history``, changing brackets when they changed.
 
     Parameters change at the first open interest from their date on, so that no interval is cut in two.
@@ -205,6 +206,8 @@ class BookTimeline:
         book, step = begin(market.history, self._epochs, market.base_bin)
         self._kept = [(step, book)]
         self._spacing = max(_DAY_STEPS, len(market.history) // _KEPT_BOOKS)
+        # The book after step ``_at``, where the question before ended: moments asked in order go on from there.
+        self._at, self._running = step, book.copy()
         # Reused from answer to answer: fresh memory costs more than the copy.
         self._scratch = book.copy()
 
@@ -221,23 +224,49 @@ class BookTimeline:
         newest = int(np.searchsorted(self._known, stop)) - 1
         if newest < 0:
             raise ValueError(f"{ts} lies before the first open interest")
-        self._keep_until(int(self._known[newest]) + 1)
-        after = bisect_right(self._kept, stop, key=lambda kept: kept[0])
-        step, kept = self._kept[after - 1]
-        book = self._scratch
-        book.assign(kept)
-        # The interval since the newest open interest is still open; it is advanced on this copy only.
-        drive(book, history, self._epochs, step, stop)
+        interval = int(self._known[newest]) + 1
+        step, kept = self._nearest(interval)
+        if not step <= self._at <= interval:
+            self._running.assign(kept)
+            self._at = step
+        book = self._running
+        drive(book, history, self._epochs, self._at, interval)
+        self._at = interval
+        if stop > interval:
+            # The interval since the newest open interest is still open; it is advanced on a copy only.
+            book = self._scratch
+            book.assign(self._running)
+            drive(book, history, self._epochs, interval, stop)
         return ModelLevels(
             width=book.width,
             first_bin=book.first_bin,
             leverage=self._leverage,
             qty=book.levels(),
-            open_interest=float(history.open_interest[self._known[newest]]),
+            open_interest=float(history.open_interest[interval - 1]),
             no_level=book.no_level(),
             unknown_entry=book.unknown_entry(),
             bracket_table=in_force(self._epochs, ts).table_id,
         )
+
+    def audit(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what every step did; see ``liqserver.models.market.EvolvingTimeline``.
+
+        What was open at the first open interest was there before: it is no row's.
+        """
+        history = self._market.history
+        first, stop = history.steps_until(start), history.steps_until(end)
+        newest = int(np.searchsorted(self._known, first)) - 1
+        step, kept = self._nearest(int(self._known[max(newest, 0)]) + 1)
+        if stop <= step:
+            return np.empty(0, dtype=np.int64), np.empty((0, len(AUDIT_COLUMNS)))
+        rows = drive(kept.copy(), history, self._epochs, step, stop, audit=True)
+        first = max(first, step)
+        return history.step_end[first:stop], rows[first - step :]
+
+    def _nearest(self, step: int) -> tuple[int, PositionBook]:
+        """Return the last kept book at or before ``step``, which ends an interval, and the step it is after."""
+        self._keep_until(step)
+        return self._kept[bisect_right(self._kept, step, key=lambda kept: kept[0]) - 1]
 
     def _keep_until(self, step: int) -> None:
         """Keep a book every ``_spacing`` steps or so, up to ``step``; what is kept once stays."""

@@ -174,24 +174,23 @@ class TimeEvolvingTimeline:
         period = in_force(self._periods, ts)
         return as_levels(self._market, moment, self._leverage, (first, qty), period.table_id)
 
-    def audit(self, ts: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return what every candle known at ``ts`` did.
+    def audit(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return what every candle did; see ``liqserver.models.market.EvolvingTimeline``.
 
-        Returns
-        -------
-        end : int64, shape (C,)
-            Ends of the candles, UNIX nanoseconds.
-        rows : float64, shape (C, 8)
-            Columns of ``kernel.AUDIT_COLUMNS``, contracts, quote units with ``compat=original``. Nothing is
-            unexplained here: those columns are 0. After each candle the sum of a side is that before it plus opened
-            less closed less liquidated.
+        Nothing is unexplained or without a level here: those columns are 0. With ``compat=original``, which counts
+        value, contracts are value divided by the candle's close.
         """
-        candles = int(np.searchsorted(self._columns.candles.end, ts, side="right"))
-        rows = np.zeros((candles, len(AUDIT_COLUMNS)))
-        state = self._kept[0].copy()
-        low, high = (path[:candles] for path in self._path)
-        self._advance(state, low, high, self._change[:candles], slice(0, candles), rows)
-        return self._columns.candles.end[:candles], rows
+        ends = self._columns.candles.end
+        first, stop = (int(np.searchsorted(ends, ts, side="right")) for ts in (start, end))
+        if stop <= first:
+            return np.empty(0, dtype=np.int64), np.empty((0, len(AUDIT_COLUMNS)))
+        rows = np.zeros((stop - first, len(AUDIT_COLUMNS)))
+        part = slice(first, stop)
+        state = self._state_after(first).copy()
+        self._advance(state, self._path[0][part], self._path[1][part], self._change[part], part, rows)
+        if self._original:
+            rows /= self._columns.candles.close[part, None]
+        return ends[part], rows
 
     def _state_after(self, candles: int) -> State:
         """Return the state after so many candles, which must not be changed; keep those on the way."""

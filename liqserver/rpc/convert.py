@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 
 import numpy as np
@@ -12,7 +12,20 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from liqserver.kernel import Source
-from liqserver.live.answers import AmountUnit, LevelsAnswer, LevelsQuery, Provenance, Sides
+from liqserver.live.answers import (
+    AmountUnit,
+    AuditAnswer,
+    Cluster,
+    ComparisonAnswer,
+    DerivedFigures,
+    HeatmapAnswer,
+    LevelsAnswer,
+    LevelsQuery,
+    ModelChoice,
+    ModelPair,
+    Provenance,
+    Sides,
+)
 from liqserver.live.errors import InvalidField
 from liqserver.models.parameters import Compat, MarginFormula, Parameters, Tier
 from liqserver.v1 import common_pb2, liquidation_pb2
@@ -60,10 +73,18 @@ _FORMULA_VALUES = {
 }
 
 
-def levels_query(message: liquidation_pb2.LevelsQuery) -> LevelsQuery:
-    """Return the query that ``message`` asks; raises ``InvalidField`` for an enum value that is not known."""
-    if message.derived:
-        raise InvalidField("query.derived", "true", "this server does not offer derived figures")
+def levels_query(message: liquidation_pb2.LevelsQuery, *, unused: Collection[str] = ()) -> LevelsQuery:
+    """Return the query that ``message`` asks.
+
+    Raises
+    ------
+    InvalidField
+        If an enum value is not known, or a field named in ``unused`` is given, for which the call has no use.
+    """
+    for field, value in message.ListFields():
+        if field.name in unused:
+            shown = str(value).strip().replace("\n", " ")
+            raise InvalidField(f"query.{field.name}", shown, "has no use in this call: leave it out")
     ranged = {}
     if message.HasField("price_range"):
         ranged = {"down": message.price_range.down, "up": message.price_range.up}
@@ -77,8 +98,16 @@ def levels_query(message: liquidation_pb2.LevelsQuery) -> LevelsQuery:
         unit=_known(_UNITS, "query.unit", message.unit),
         per_tier=message.per_tier,
         min_notional=message.min_notional,
+        derived=message.derived,
         **ranged,
     )
+
+
+def model_choices(choices: Iterable[liquidation_pb2.ModelChoice]) -> list[ModelChoice]:
+    """Return the models to compare; raises ``InvalidField`` for an enum value that is not known."""
+    return [
+        ModelChoice(choice.model, _parameters(choice.parameters, f"models[{i}]")) for i, choice in enumerate(choices)
+    ]
 
 
 def _known[Number: int, Value](values: Mapping[Number, Value], field: str, number: Number) -> Value:
@@ -88,7 +117,7 @@ def _known[Number: int, Value](values: Mapping[Number, Value], field: str, numbe
         raise InvalidField(field, int(number), f"must be one of {', '.join(map(str, sorted(values)))}") from None
 
 
-def _parameters(message: common_pb2.ModelParameters) -> Parameters:
+def _parameters(message: common_pb2.ModelParameters, within: str = "query") -> Parameters:
     given: dict[str, object] = {}
     for field in fields(Parameters):
         if field.name == "tiers":
@@ -100,9 +129,9 @@ def _parameters(message: common_pb2.ModelParameters) -> Parameters:
         elif message.HasField(field.name):  # type: ignore[arg-type]
             given[field.name] = getattr(message, field.name)
     if "margin_formula" in given:
-        given["margin_formula"] = _known(_FORMULAS, "query.parameters.margin_formula", message.margin_formula)
+        given["margin_formula"] = _known(_FORMULAS, f"{within}.parameters.margin_formula", message.margin_formula)
     if "compat" in given:
-        given["compat"] = _known(_COMPATS, "query.parameters.compat", message.compat)
+        given["compat"] = _known(_COMPATS, f"{within}.parameters.compat", message.compat)
     return Parameters(**given)  # type: ignore[arg-type]
 
 
@@ -110,25 +139,131 @@ def levels_response(answer: LevelsAnswer) -> bytes:
     """Return the encoded ``GetLevelsResponse``, without ``generated_at``."""
     columns = liquidation_pb2.LevelColumns()
     pack(columns, "price", answer.price)
-    pack(columns, "long", answer.amount[0])
-    pack(columns, "short", answer.amount[1])
+    _pack_sides(columns, "", answer.amount)
     for t, leverage in enumerate(answer.leverage):
-        tier = columns.tiers.add(leverage=leverage)
-        pack(tier, "long", answer.by_tier[0, t])
-        pack(tier, "short", answer.by_tier[1, t])
+        _pack_sides(columns.tiers.add(leverage=leverage), "", answer.by_tier[:, t])
     response = liquidation_pb2.GetLevelsResponse(
         levels=columns,
         bin_size=answer.bin_size,
         unit=_UNIT_VALUES[answer.unit],
-        totals=liquidation_pb2.BookTotals(
-            long=answer.total[0],
-            short=answer.total[1],
-            long_in_range=answer.in_range[0],
-            short_in_range=answer.in_range[1],
-        ),
+        totals=_totals(answer),
         provenance=provenance(answer.provenance),
+        derived=None if answer.derived is None else _derived(answer.derived),
     )
     return response.SerializeToString()
+
+
+def _totals(answer: LevelsAnswer) -> liquidation_pb2.BookTotals:
+    return liquidation_pb2.BookTotals(
+        long=answer.total[0],
+        short=answer.total[1],
+        long_in_range=answer.in_range[0],
+        short_in_range=answer.in_range[1],
+    )
+
+
+def _derived(of: DerivedFigures) -> liquidation_pb2.DerivedFigures:
+    message = liquidation_pb2.DerivedFigures(
+        cluster_below=_cluster(of.cluster_below),
+        cluster_above=_cluster(of.cluster_above),
+        imbalances=[
+            liquidation_pb2.Imbalance(range=near.range, long=near.long, short=near.short, imbalance=near.imbalance)
+            for near in of.imbalances
+        ],
+        realised_volatility=of.realised_volatility,
+    )
+    _pack_sides(message, "cumulative_", of.cumulative)
+    return message
+
+
+def _cluster(of: Cluster | None) -> liquidation_pb2.Cluster | None:
+    if of is None:
+        return None
+    return liquidation_pb2.Cluster(
+        low=of.low,
+        high=of.high,
+        peak=of.peak,
+        amount=of.amount,
+        distance=of.distance,
+        distance_volatility=of.distance_volatility,
+    )
+
+
+def heatmap_response(answer: HeatmapAnswer, generated_at: int) -> liquidation_pb2.GetHeatmapResponse:
+    """Return the message."""
+    response = liquidation_pb2.GetHeatmapResponse(
+        bin_size=answer.bin_size,
+        interval=answer.interval,
+        unit=_UNIT_VALUES[answer.unit],
+        provenance=provenance(answer.provenance),
+    )
+    response.provenance.generated_at = generated_at
+    pack_int64(response, "ts", answer.ts)
+    pack(response, "price", answer.price)
+    _pack_sides(response, "", answer.amount.reshape(2, -1))
+    for name, column in zip(("open", "high", "low", "close"), answer.path, strict=True):
+        pack(response, name, column)
+    _pack_sides(response, "liquidated_", answer.liquidated)
+    return response
+
+
+def comparison_response(answer: ComparisonAnswer, generated_at: int) -> liquidation_pb2.CompareModelsResponse:
+    """Return the message."""
+    response = liquidation_pb2.CompareModelsResponse(
+        bin_size=answer.bin_size,
+        unit=_UNIT_VALUES[answer.unit],
+        pairs=[_model_pair(pair) for pair in answer.pairs],
+    )
+    pack(response, "price", answer.price)
+    for of in answer.models:
+        model = response.models.add(model=of.model, unavailable=of.unavailable)
+        if of.answer is not None:
+            _pack_sides(model, "", of.answer.amount)
+            model.totals.CopyFrom(_totals(of.answer))
+            model.provenance.CopyFrom(provenance(of.answer.provenance))
+            model.provenance.generated_at = generated_at
+    return response
+
+
+def _model_pair(of: ModelPair) -> liquidation_pb2.ModelPair:
+    message = liquidation_pb2.ModelPair(
+        a=of.a,
+        b=of.b,
+        overlap_long=of.overlap[0],
+        overlap_short=of.overlap[1],
+        rank_correlation_long=of.rank_correlation[0],
+        rank_correlation_short=of.rank_correlation[1],
+    )
+    if of.differ_most is not None:
+        message.differ_most_price, sides, message.differ_most = of.differ_most
+        message.differ_most_side = common_pb2.SIDE_LONG if sides is Sides.LONG else common_pb2.SIDE_SHORT
+    return message
+
+
+def audit_response(answer: AuditAnswer, generated_at: int) -> liquidation_pb2.GetAuditResponse:
+    """Return the message."""
+    response = liquidation_pb2.GetAuditResponse(
+        interval=answer.interval, unit=_UNIT_VALUES[answer.unit], provenance=provenance(answer.provenance)
+    )
+    response.provenance.generated_at = generated_at
+    pack_int64(response, "open_time", answer.open_time)
+    for name in ("opened", "closed", "liquidated", "unexplained"):
+        _pack_sides(response, f"{name}_", getattr(answer, name))
+    pack(response, "open_interest_start", answer.open_interest[:-1])
+    pack(response, "open_interest_end", answer.open_interest[1:])
+    pack(response, "no_level_share", answer.no_level_share)
+    return response
+
+
+def replayed(levels: bytes) -> bytes:
+    """Return the encoded ``ReplayLevelsResponse`` of an encoded ``GetLevelsResponse``."""
+    return _varint(1 << 3 | 2) + _varint(len(levels)) + levels
+
+
+def _pack_sides(message: Message, prefix: str, columns: NDArray[np.float64]) -> None:
+    """Append two columns to the fields ``prefix`` + long and short."""
+    pack(message, f"{prefix}long", columns[0])
+    pack(message, f"{prefix}short", columns[1])
 
 
 def pack(message: Message, field: str, column: NDArray[np.float64]) -> None:
@@ -138,6 +273,11 @@ def pack(message: Message, field: str, column: NDArray[np.float64]) -> None:
     number = message.DESCRIPTOR.fields_by_name[field].number
     data = np.ascontiguousarray(column, dtype=np.float64).tobytes()
     message.MergeFromString(_varint(number << 3 | 2) + _varint(len(data)) + data)
+
+
+def pack_int64(message: Message, field: str, column: NDArray[np.int64]) -> None:
+    """Append ``column`` to a packed repeated sfixed64 field: on the wire it is eight bytes a value, as doubles are."""
+    pack(message, field, np.ascontiguousarray(column, dtype=np.int64).view(np.float64))
 
 
 def _varint(value: int) -> bytes:

@@ -39,9 +39,6 @@ def to_status(error: Exception) -> grpc.Status:
         if isinstance(error, InvalidField):
             violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
             details.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    elif isinstance(error, NotImplementedError):
-        code, message = code_pb2.UNIMPLEMENTED, f"this server does not offer {error}"
-        details.append(error_details_pb2.ErrorInfo(reason="NOT_OFFERED", domain=DOMAIN))
     else:
         incident = secrets.token_hex(4)
         log.error("incident %s", incident, exc_info=error)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
 import grpc
 from google.protobuf.message import Message
 
 from liqserver.rpc.errors import to_status
 
+type Streaming = Callable[..., AsyncIterator[Any]]
+
 
 class AnswerInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the unary handlers of this project's services; the handler of a method is wrapped once."""
+    """Wraps the handlers of this project's services; the handler of a method is wrapped once."""
 
     def __init__(self) -> None:
         self._wrapped: dict[str, Any] = {}
@@ -28,13 +30,17 @@ class AnswerInterceptor(grpc.aio.ServerInterceptor):
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
-            if handler is None or not method.startswith("/liqserver.") or handler.unary_unary is None:
+            if handler is None or not method.startswith("/liqserver."):
                 return handler
-            wrapped = self._wrapped[method] = grpc.unary_unary_rpc_method_handler(
-                _guarded(handler.unary_unary),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=_serialized,
-            )
+            if handler.unary_unary is not None:
+                wrapped = grpc.unary_unary_rpc_method_handler(
+                    _guarded(handler.unary_unary), handler.request_deserializer, _serialized
+                )
+            else:
+                wrapped = grpc.unary_stream_rpc_method_handler(
+                    _guarded_stream(cast("Streaming", handler.unary_stream)), handler.request_deserializer, _serialized
+                )
+            self._wrapped[method] = wrapped
         return wrapped
 
 
@@ -45,6 +51,19 @@ def _guarded(behaviour: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitabl
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # the catalogue decides what a client may know
+            await context.abort_with_status(to_status(error))
+
+    return guarded
+
+
+def _guarded_stream(behaviour: Streaming) -> Streaming:
+    async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - as above
+        try:
+            async for answer in behaviour(request, context):
+                yield answer
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:
             await context.abort_with_status(to_status(error))
 
     return guarded

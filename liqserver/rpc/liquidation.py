@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
+from itertools import islice
 from typing import Any
+
+from google.protobuf.message import Message
 
 from liqserver.live.engine import LevelsEngine
 from liqserver.rpc import convert
 from liqserver.rpc.encoded import EncodedAnswers
-from liqserver.rpc.errors import to_status
 from liqserver.rpc.recorded import RecordedLiquidations
 from liqserver.v1 import common_pb2, liquidation_pb2, liquidation_pb2_grpc
+
+# Answers of a replay computed at once: calls of others wait for no longer than these take.
+_REPLAY_BATCH = 8
 
 
 class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
@@ -40,7 +45,7 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         self._encoded = EncodedAnswers()
 
     async def GetLevels(self, request: liquidation_pb2.GetLevelsRequest, context: Any) -> bytes:  # type: ignore[override]  # noqa: N802, ANN401
-        """Return the encoded answer: kept bytes, then the time they leave (fields merge on the wire)."""
+        """Return the encoded answer: kept bytes, then the time they leave."""
         key = request.SerializeToString(deterministic=True)
         version = self._engine.version
         encoded = self._encoded.get(key, version)
@@ -48,8 +53,7 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
             loop = asyncio.get_running_loop()
             encoded = await loop.run_in_executor(self._executor, self._levels, request)
             self._encoded.put(key, version, encoded)
-        stamp = liquidation_pb2.GetLevelsResponse(provenance=common_pb2.Provenance(generated_at=self._clock()))
-        return encoded + stamp.SerializeToString()
+        return encoded + self._stamp()
 
     async def ListLiquidations(  # noqa: N802
         self, request: liquidation_pb2.ListLiquidationsRequest, context: object
@@ -60,25 +64,76 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
     async def GetHeatmap(  # noqa: N802
         self, request: liquidation_pb2.GetHeatmapRequest, context: object
     ) -> liquidation_pb2.GetHeatmapResponse:
-        """Not offered: UNIMPLEMENTED."""
-        raise NotImplementedError("GetHeatmap")
+        """Return levels over time."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._heatmap, request)
 
     async def CompareModels(  # noqa: N802
         self, request: liquidation_pb2.CompareModelsRequest, context: object
     ) -> liquidation_pb2.CompareModelsResponse:
-        """Not offered: UNIMPLEMENTED."""
-        raise NotImplementedError("CompareModels")
+        """Return several models' levels on one grid."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._comparison, request)
 
     async def GetAudit(  # noqa: N802
         self, request: liquidation_pb2.GetAuditRequest, context: object
     ) -> liquidation_pb2.GetAuditResponse:
-        """Not offered: UNIMPLEMENTED."""
-        raise NotImplementedError("GetAudit")
+        """Return what was opened, closed and liquidated."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._audit, request)
 
-    async def ReplayLevels(self, request: liquidation_pb2.ReplayLevelsRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802, ANN401
-        """Not offered: UNIMPLEMENTED."""
-        await context.abort_with_status(to_status(NotImplementedError("ReplayLevels")))
+    async def ReplayLevels(  # type: ignore[override]  # noqa: N802
+        self, request: liquidation_pb2.ReplayLevelsRequest, context: object
+    ) -> AsyncIterator[bytes]:
+        """Yield encoded answers, a few computed at a time, and no more before the client took those."""
+        loop = asyncio.get_running_loop()
+        moments = await loop.run_in_executor(self._executor, self._replay, request)
+        while batch := await loop.run_in_executor(self._executor, lambda: list(islice(moments, _REPLAY_BATCH))):
+            for encoded in batch:
+                yield convert.replayed(encoded + self._stamp())
 
     def _levels(self, request: liquidation_pb2.GetLevelsRequest) -> bytes:
-        as_of = request.as_of if request.HasField("as_of") else None
-        return convert.levels_response(self._engine.levels(convert.levels_query(request.query), as_of))
+        return convert.levels_response(
+            self._engine.levels(convert.levels_query(request.query), _given(request, "as_of"))
+        )
+
+    def _heatmap(self, request: liquidation_pb2.GetHeatmapRequest) -> liquidation_pb2.GetHeatmapResponse:
+        answer = self._engine.heatmap(
+            convert.levels_query(request.query, unused=("per_tier", "min_notional", "derived")),
+            start=_given(request, "start"),
+            end=_given(request, "end"),
+            lookback=_given(request, "lookback"),
+            interval=request.interval,
+        )
+        return convert.heatmap_response(answer, self._clock())
+
+    def _comparison(self, request: liquidation_pb2.CompareModelsRequest) -> liquidation_pb2.CompareModelsResponse:
+        unused = ("model", "parameters", "side", "per_tier", "min_notional", "derived")
+        answer = self._engine.compare(
+            convert.levels_query(request.query, unused=unused),
+            convert.model_choices(request.models),
+            _given(request, "as_of"),
+        )
+        return convert.comparison_response(answer, self._clock())
+
+    def _audit(self, request: liquidation_pb2.GetAuditRequest) -> liquidation_pb2.GetAuditResponse:
+        unused = ("bin_size", "price_range", "side", "per_tier", "min_notional", "derived")
+        answer = self._engine.audit(
+            convert.levels_query(request.query, unused=unused),
+            request.interval,
+            _given(request, "start"),
+            _given(request, "end"),
+        )
+        return convert.audit_response(answer, self._clock())
+
+    def _replay(self, request: liquidation_pb2.ReplayLevelsRequest) -> Iterator[bytes]:
+        answers = self._engine.replay(
+            convert.levels_query(request.query), _given(request, "start"), _given(request, "end"), request.every
+        )
+        return map(convert.levels_response, answers)
+
+    def _stamp(self) -> bytes:
+        """Return the time an encoded answer leaves, to append to it: fields merge on the wire."""
+        stamp = liquidation_pb2.GetLevelsResponse(provenance=common_pb2.Provenance(generated_at=self._clock()))
+        return stamp.SerializeToString()
+
+
+def _given(request: Message, field: str) -> int | None:
+    return getattr(request, field) if request.HasField(field) else None

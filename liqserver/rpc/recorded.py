@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 
 import duckdb
 import numpy as np
-from google.protobuf.message import Message
-from numpy.typing import NDArray
 
-from liqserver.live.errors import InvalidField, MissingInput, UnknownName
-from liqserver.rpc.convert import pack
+from liqserver.live.errors import InvalidField, MissingInput
+from liqserver.live.names import find_symbol
+from liqserver.rpc.convert import pack, pack_int64
 from liqserver.store.database import Database
 from liqserver.store.liquidations import (
     LiquidationRows,
@@ -135,16 +134,9 @@ def _check(request: liquidation_pb2.ListLiquidationsRequest, start: int | None, 
 
 def _resolve(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> tuple[int, str]:
     """Return the key and the full name of a symbol."""
-    names = cur.execute("SELECT symbol_id, venue, symbol FROM symbols ORDER BY venue, symbol").fetchall()
-    if not symbol:
-        raise InvalidField("symbol", "empty", f"must be one of {', '.join(s for _, _, s in names) or 'none yet'}")
-    found = [of for of in names if of[2] == symbol and venue in ("", of[1])]
-    if not found:
-        raise UnknownName("symbol", f"{venue}:{symbol}" if venue else symbol, (f"{v}:{s}" for _, v, s in names))
-    if len(found) > 1:
-        raise InvalidField("venue", "empty", f"must be one of {', '.join(v for _, v, _ in found)} for {symbol}")
-    [(symbol_id, venue, symbol)] = found
-    return symbol_id, f"{venue}:{symbol}"
+    ids = {(v, s): key for key, v, s in cur.execute("SELECT symbol_id, venue, symbol FROM symbols").fetchall()}
+    found = find_symbol(sorted(ids), venue, symbol)
+    return ids[found], ":".join(found)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------
@@ -186,7 +178,7 @@ def _read_token(token: str, asked: bytes) -> Position | None:
 def _fill_rows(response: liquidation_pb2.ListLiquidationsResponse, rows: LiquidationRows) -> None:
     columns = response.liquidations
     columns.SetInParent()
-    _pack_int64(columns, "ts_event", rows.ts_event)
+    pack_int64(columns, "ts_event", rows.ts_event)
     columns.side.extend(np.where(rows.side > 0, common_pb2.SIDE_LONG, common_pb2.SIDE_SHORT).tolist())
     pack(columns, "price", rows.price)
     pack(columns, "qty", rows.qty)
@@ -196,16 +188,11 @@ def _fill_rows(response: liquidation_pb2.ListLiquidationsResponse, rows: Liquida
 def _fill_sums(response: liquidation_pb2.ListLiquidationsResponse, sums: LiquidationSums) -> None:
     columns = response.buckets
     columns.SetInParent()
-    _pack_int64(columns, "ts", sums.ts)
+    pack_int64(columns, "ts", sums.ts)
     for n, side in enumerate(("long", "short")):
         pack(columns, f"{side}_notional", sums.notional[n])
         pack(columns, f"{side}_qty", sums.qty[n])
-        _pack_int64(columns, f"{side}_count", sums.count[n])
-
-
-def _pack_int64(message: Message, field: str, column: NDArray[np.int64]) -> None:
-    """Append ``column`` to a packed repeated sfixed64 field: on the wire it is eight bytes a value, as doubles are."""
-    pack(message, field, np.ascontiguousarray(column, dtype=np.int64).view(np.float64))
+        pack_int64(columns, f"{side}_count", sums.count[n])
 
 
 def _saturation_notice(of: Saturation) -> str:

@@ -417,7 +417,7 @@ class DerivedFigures(_message.Message):
 
     @_builtins.property
     def imbalances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Imbalance]:
-        """Within 1, 2, 5 and 10 % of the current price."""
+        """Within 1, 2, 5 and 10 % of the current price, whatever the range of the answer and the side asked for."""
 
     def __init__(
         self,
@@ -534,7 +534,9 @@ class GetHeatmapResponse(_message.Message):
 
     @_builtins.property
     def open(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Path of the price that liquidates in the interval up to each column; NaN where none is known. Length T."""
+        """Path of the price that liquidates in the interval up to each column, from the newest price known at its start
+        on; NaN where no path is known. Length T.
+        """
 
     @_builtins.property
     def high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
@@ -627,7 +629,7 @@ class CompareModelsRequest(_message.Message):
     """UNIX nanoseconds; not given: the newest data."""
     @_builtins.property
     def query(self) -> Global___LevelsQuery:
-        """Symbol, venue, bins, range and unit; model and parameters have no use here."""
+        """Symbol, venue, bins, range and unit; the other fields have no use here."""
 
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelChoice]:
@@ -661,8 +663,11 @@ class ComparedModel(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     PROVENANCE_FIELD_NUMBER: _builtins.int
     UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
     unavailable: _builtins.str
-    """Why the model has no answer, when it has none; then everything else is empty."""
+    """Why the model has no answer, when it has none; then nothing else but `model` is there."""
+    model: _builtins.str
+    """The model."""
     @_builtins.property
     def long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Longs by bin; as long as CompareModelsResponse.price."""
@@ -687,10 +692,11 @@ class ComparedModel(_message.Message):
         totals: Global___BookTotals | None = ...,
         provenance: _common_pb2.Provenance | None = ...,
         unavailable: _builtins.str = ...,
+        model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["provenance", b"provenance", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["long", b"long", "provenance", b"provenance", "short", b"short", "totals", b"totals", "unavailable", b"unavailable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["long", b"long", "model", b"model", "provenance", b"provenance", "short", b"short", "totals", b"totals", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1045,9 +1051,11 @@ class GetAuditRequest(_message.Message):
     END_FIELD_NUMBER: _builtins.int
     INTERVAL_FIELD_NUMBER: _builtins.int
     start: _builtins.int
-    """UNIX nanoseconds: start of the first interval; not given: the start of the model's history."""
+    """UNIX nanoseconds: start of the first interval; not given: the first whole multiple of the interval in the
+    model's history.
+    """
     end: _builtins.int
-    """UNIX nanoseconds: end of the last interval; not given: the newest data."""
+    """UNIX nanoseconds that no interval ends after; not given: the newest data."""
     interval: _builtins.int
     """Nanoseconds, 1 minute to 30 days."""
     @_builtins.property
@@ -1079,7 +1087,9 @@ Global___GetAuditRequest: _TypeAlias = GetAuditRequest  # noqa: Y015
 
 @_typing.final
 class GetAuditResponse(_message.Message):
-    """Answer of GetAudit: N intervals. opened - closed - liquidated is the change of what is open, on either side."""
+    """Answer of GetAudit: N whole intervals. opened - closed - liquidated is the change of what is open, on either side;
+    with a position book and intervals that end at rows of open interest, that is the change of open interest.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -62,16 +62,6 @@ def server() -> Iterator[standin.Standin]:
 @pytest.fixture(params=["stand-in", "real"])
 def served(request: pytest.FixtureRequest) -> Served:
     """The stand-in, and the real server on a simulated market."""
-    return _served(request)
-
-
-@pytest.fixture(params=["stand-in"])
-def extended(request: pytest.FixtureRequest) -> Served:
-    """A server that has the calls beyond levels."""
-    return _served(request)
-
-
-def _served(request: pytest.FixtureRequest) -> Served:
     if request.param == "stand-in":
         target = request.getfixturevalue("server").target
         return Served(target, standin.VENUE, standin.SYMBOL, standin.MODEL, standin.START, standin.END)

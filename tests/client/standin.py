@@ -148,11 +148,19 @@ def compare_message(**changes: Any) -> liquidation_pb2.CompareModelsResponse:
         "unit": common_pb2.UNIT_QTY,
         "models": [
             liquidation_pb2.ComparedModel(
-                long=[1.5, 0], short=[0, 2.5], totals=liquidation_pb2.BookTotals(long=10), provenance=provenance()
+                long=[1.5, 0],
+                short=[0, 2.5],
+                totals=liquidation_pb2.BookTotals(long=10),
+                provenance=provenance(),
+                model=MODEL,
             ),
-            liquidation_pb2.ComparedModel(unavailable="it needs trades"),
+            liquidation_pb2.ComparedModel(unavailable="it needs trades", model="pyliqmap"),
             liquidation_pb2.ComparedModel(
-                long=[1, 0], short=[0, 0], totals=liquidation_pb2.BookTotals(), provenance=provenance(model=OTHER)
+                long=[1, 0],
+                short=[0, 0],
+                totals=liquidation_pb2.BookTotals(),
+                provenance=provenance(model=OTHER),
+                model=OTHER,
             ),
         ],
         "pairs": [
@@ -411,6 +419,7 @@ def _compare(
                 short=book.levels.short,
                 totals=book.totals,
                 provenance=where,
+                model=where.model,
             )
         )
     pairs = []

@@ -571,7 +571,7 @@ def test_compare_every_field_is_decoded(ask: Ask, server: Standin) -> None:
     assert first.totals == liqclient.BookTotals(long=10, short=0, long_in_range=0, short_in_range=0)
     assert (first.provenance.model, first.unavailable) == ("position_book", None)
     assert (second.long, second.short, second.totals, second.provenance) == (None, None, None, None)
-    assert second.unavailable == "it needs trades"
+    assert (second.model, second.unavailable) == ("pyliqmap", "it needs trades")
     assert third.provenance.model == OTHER
     assert comparison.pairs == (
         liqclient.ModelPair(
@@ -586,7 +586,7 @@ def test_compare_every_field_is_decoded(ask: Ask, server: Standin) -> None:
             differ_most=-0.125,
         ),
     )
-    assert repr(comparison) == f"<Comparison position_book, unavailable, {OTHER}: 2 bins of 50, qty>"
+    assert repr(comparison) == f"<Comparison position_book, pyliqmap (unavailable), {OTHER}: 2 bins of 50, qty>"
     read = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert read["models"][0]["long"] == [1.5, 0]
     assert read["models"][1]["long"] is None

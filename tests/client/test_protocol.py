@@ -1,6 +1,6 @@
 """What any server of the protocol does, asked through the client.
 
-Nothing here knows the stand-in: the fixtures ``served`` and ``extended`` may as well be the real server.
+Nothing here knows the stand-in: the fixture ``served`` may as well be the real server.
 """
 
 import itertools
@@ -183,12 +183,12 @@ def test_models_default_comes_first_and_is_the_only_one(ask: Ask, served: Served
     assert {p.name for m in models for p in m.parameters} <= names
 
 
-def test_models_default_has_a_time_axis(ask: Ask, extended: Served) -> None:
-    assert ask(extended.target, "models")[0].has_time_axis
+def test_models_default_has_a_time_axis(ask: Ask, served: Served) -> None:
+    assert ask(served.target, "models")[0].has_time_axis
 
 
-def test_levels_derived_figures_add_up(ask: Ask, extended: Served) -> None:
-    levels = ask(extended.target, "levels", extended.symbol, derived=True)
+def test_levels_derived_figures_add_up(ask: Ask, served: Served) -> None:
+    levels = ask(served.target, "levels", served.symbol, derived=True)
     derived = levels.derived
     assert derived.cumulative_long.max() <= levels.long.sum() * (1 + 1e-9)
     assert derived.cumulative_short.max() <= levels.short.sum() * (1 + 1e-9)
@@ -215,12 +215,12 @@ def test_levels_derived_figures_add_up(ask: Ask, extended: Served) -> None:
     assert json.loads(json.dumps(levels.to_dict(), allow_nan=False)) == levels.to_dict()
 
 
-def test_levels_derived_figures_come_on_request_only(ask: Ask, extended: Served) -> None:
-    assert ask(extended.target, "levels", extended.symbol).derived is None
+def test_levels_derived_figures_come_on_request_only(ask: Ask, served: Served) -> None:
+    assert ask(served.target, "levels", served.symbol).derived is None
 
 
-def test_heatmap_is_a_matrix_of_moments_by_prices(ask: Ask, extended: Served) -> None:
-    heatmap = ask(extended.target, "heatmap", extended.symbol, lookback="6h", interval="30m")
+def test_heatmap_is_a_matrix_of_moments_by_prices(ask: Ask, served: Served) -> None:
+    heatmap = ask(served.target, "heatmap", served.symbol, lookback="6h", interval="30m")
     assert heatmap.interval == 1_800_000_000_000
     assert np.all(np.diff(heatmap.ts) == heatmap.interval)
     assert heatmap.ts[-1] == heatmap.provenance.as_of
@@ -238,33 +238,33 @@ def test_heatmap_is_a_matrix_of_moments_by_prices(ask: Ask, extended: Served) ->
     assert json.loads(json.dumps(heatmap.to_dict(), allow_nan=False)) == heatmap.to_dict()
 
 
-def test_heatmap_last_column_is_the_levels_of_that_moment(ask: Ask, extended: Served) -> None:
+def test_heatmap_last_column_is_the_levels_of_that_moment(ask: Ask, served: Served) -> None:
     arguments = {"bin_size": 100.0, "price_range": 0.1, "unit": "qty"}
-    heatmap = ask(extended.target, "heatmap", extended.symbol, lookback="2h", interval="1h", **arguments)
-    levels = ask(extended.target, "levels", extended.symbol, as_of=int(heatmap.ts[-1]), **arguments)
+    heatmap = ask(served.target, "heatmap", served.symbol, lookback="2h", interval="1h", **arguments)
+    levels = ask(served.target, "levels", served.symbol, as_of=int(heatmap.ts[-1]), **arguments)
     at = np.searchsorted(heatmap.price, levels.price)
     np.testing.assert_allclose(heatmap.long[-1][at], levels.long, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(heatmap.short[-1][at], levels.short, rtol=1e-6, atol=1e-9)
     assert heatmap.long[-1].sum() == pytest.approx(levels.long.sum(), rel=1e-6)
 
 
-def test_heatmap_server_chooses_an_interval(ask: Ask, extended: Served) -> None:
-    heatmap = ask(extended.target, "heatmap", extended.symbol, start=extended.end - 10**13, end=extended.end)
+def test_heatmap_server_chooses_an_interval(ask: Ask, served: Served) -> None:
+    heatmap = ask(served.target, "heatmap", served.symbol, start=served.end - 10**13, end=served.end)
     assert 1 < len(heatmap.ts) <= 500
 
 
-def test_time_axis_is_missing_raises(ask: Ask, extended: Served) -> None:
-    without = next(m.id for m in ask(extended.target, "models") if not m.has_time_axis)
+def test_time_axis_is_missing_raises(ask: Ask, served: Served) -> None:
+    without = next(m.id for m in ask(served.target, "models") if not m.has_time_axis)
     for method, arguments in (("heatmap", {}), ("audit", {"interval": "1h"}), ("replay", {"every": "1h"})):
         with pytest.raises(liqclient.LiqClientError) as caught:
-            ask(extended.target, method, extended.symbol, model=without, **arguments)
+            ask(served.target, method, served.symbol, model=without, **arguments)
         assert caught.value.reason
 
 
-def test_compare_every_model_on_one_grid(ask: Ask, extended: Served) -> None:
-    comparison = ask(extended.target, "compare", extended.symbol)
-    models = ask(extended.target, "models")
-    assert len(comparison.models) == len(models)
+def test_compare_every_model_on_one_grid(ask: Ask, served: Served) -> None:
+    comparison = ask(served.target, "compare", served.symbol)
+    models = ask(served.target, "models")
+    assert [m.model for m in comparison.models] == [m.id for m in models]
     answered = [i for i, m in enumerate(comparison.models) if m.unavailable is None]
     assert [comparison.models[i].provenance.model for i in answered] == [models[i].id for i in answered]
     for i in answered:
@@ -276,9 +276,9 @@ def test_compare_every_model_on_one_grid(ask: Ask, extended: Served) -> None:
     assert json.loads(json.dumps(comparison.to_dict(), allow_nan=False)) == comparison.to_dict()
 
 
-def test_compare_a_model_with_itself_under_other_parameters(ask: Ask, extended: Served) -> None:
-    choices = [extended.model, (extended.model, liqclient.Parameters(kappa=0.9))]
-    comparison = ask(extended.target, "compare", extended.symbol, choices, unit="qty")
+def test_compare_a_model_with_itself_under_other_parameters(ask: Ask, served: Served) -> None:
+    choices = [served.model, (served.model, liqclient.Parameters(kappa=0.9))]
+    comparison = ask(served.target, "compare", served.symbol, choices, unit="qty")
     assert comparison.unit == "qty"
     assert comparison.models[1].provenance.parameters.kappa == 0.9
     (pair,) = comparison.pairs
@@ -288,19 +288,19 @@ def test_compare_a_model_with_itself_under_other_parameters(ask: Ask, extended: 
     assert abs(pair.differ_most) <= 1
 
 
-def test_compare_unknown_model_raises_not_found(ask: Ask, extended: Served) -> None:
+def test_compare_unknown_model_raises_not_found(ask: Ask, served: Served) -> None:
     with pytest.raises(liqclient.NotFound) as caught:
-        ask(extended.target, "compare", extended.symbol, [extended.model, "nosuch"])
-    assert extended.model in caught.value.known
+        ask(served.target, "compare", served.symbol, [served.model, "nosuch"])
+    assert served.model in caught.value.known
 
 
-def test_liquidations_pages_are_the_whole_in_order(ask: Ask, extended: Served) -> None:
-    whole = ask(extended.target, "liquidations", extended.symbol)
+def test_liquidations_pages_are_the_whole_in_order(ask: Ask, served: Served) -> None:
+    whole = ask(served.target, "liquidations", served.symbol)
     columns = whole.liquidations
     assert np.all(np.diff(columns.ts_event) >= 0)
     assert set(columns.side.tolist()) <= set(liqclient.PositionSide)
     np.testing.assert_allclose(columns.price * columns.qty, columns.notional)
-    pages = ask(extended.target, "liquidation_pages", extended.symbol, page_size=max(1, whole.total_rows // 3))
+    pages = ask(served.target, "liquidation_pages", served.symbol, page_size=max(1, whole.total_rows // 3))
     assert all(page.total_rows == whole.total_rows for page in pages)
     assert [bool(page.next_page_token) for page in pages] == [True] * (len(pages) - 1) + [False]
     together = np.concatenate([page.liquidations.ts_event for page in pages])
@@ -308,9 +308,9 @@ def test_liquidations_pages_are_the_whole_in_order(ask: Ask, extended: Served) -
     np.testing.assert_array_equal(together[: len(columns.ts_event)], columns.ts_event)
 
 
-def test_liquidations_by_interval_add_up_to_those_one_by_one(ask: Ask, extended: Served) -> None:
-    pages = ask(extended.target, "liquidation_pages", extended.symbol)
-    buckets = ask(extended.target, "liquidations", extended.symbol, interval="1h").buckets
+def test_liquidations_by_interval_add_up_to_those_one_by_one(ask: Ask, served: Served) -> None:
+    pages = ask(served.target, "liquidation_pages", served.symbol)
+    buckets = ask(served.target, "liquidations", served.symbol, interval="1h").buckets
     assert np.all(np.diff(buckets.ts) > 0)
     for side, notional, qty, count in (
         (liqclient.PositionSide.LONG, buckets.long_notional, buckets.long_qty, buckets.long_count),
@@ -324,20 +324,20 @@ def test_liquidations_by_interval_add_up_to_those_one_by_one(ask: Ask, extended:
 
 
 @pytest.mark.parametrize("side", ["long", "short"])
-def test_liquidations_one_side_leaves_the_other_out(ask: Ask, extended: Served, side: str) -> None:
-    columns = ask(extended.target, "liquidations", extended.symbol, side=side).liquidations
+def test_liquidations_one_side_leaves_the_other_out(ask: Ask, served: Served, side: str) -> None:
+    columns = ask(served.target, "liquidations", served.symbol, side=side).liquidations
     assert np.all(columns.side == liqclient.PositionSide[side.upper()])
 
 
-def test_liquidations_unknown_symbol_raises_not_found(ask: Ask, extended: Served) -> None:
+def test_liquidations_unknown_symbol_raises_not_found(ask: Ask, served: Served) -> None:
     with pytest.raises(liqclient.NotFound) as caught:
-        ask(extended.target, "liquidations", "NOSUCHUSDT")
-    assert f"{extended.venue}:{extended.symbol}" in caught.value.known
+        ask(served.target, "liquidations", "NOSUCHUSDT")
+    assert f"{served.venue}:{served.symbol}" in caught.value.known
 
 
-def test_audit_accounts_for_what_is_open(ask: Ask, extended: Served) -> None:
-    end = extended.start + 24 * 3600 * 10**9
-    audit = ask(extended.target, "audit", extended.symbol, interval="1h", start=extended.start, end=end, unit="qty")
+def test_audit_accounts_for_what_is_open(ask: Ask, served: Served) -> None:
+    end = served.start + 24 * 3600 * 10**9
+    audit = ask(served.target, "audit", served.symbol, interval="1h", start=served.start, end=end, unit="qty")
     assert (audit.interval, audit.unit) == (3600 * 10**9, "qty")
     assert len(audit.open_time) == 24
     assert np.all(np.diff(audit.open_time) == audit.interval)
@@ -351,26 +351,26 @@ def test_audit_accounts_for_what_is_open(ask: Ask, extended: Served) -> None:
     assert np.all((audit.no_level_share >= 0) & (audit.no_level_share <= 1))
 
 
-def test_replay_gives_the_levels_of_each_moment(ask: Ask, extended: Served) -> None:
-    start = extended.end - 4 * 3600 * 10**9
-    replayed = ask(extended.target, "replay", extended.symbol, every="1h", start=start, bin_size=100.0, derived=True)
+def test_replay_gives_the_levels_of_each_moment(ask: Ask, served: Served) -> None:
+    start = served.end - 4 * 3600 * 10**9
+    replayed = ask(served.target, "replay", served.symbol, every="1h", start=start, bin_size=100.0, derived=True)
     assert [levels.provenance.as_of for levels in replayed] == [start + i * 3600 * 10**9 for i in range(5)]
     assert all(levels.derived is not None for levels in replayed)
-    asked = ask(extended.target, "levels", extended.symbol, as_of=start, bin_size=100.0)
+    asked = ask(served.target, "levels", served.symbol, as_of=start, bin_size=100.0)
     np.testing.assert_array_equal(replayed[0].price, asked.price)
     np.testing.assert_allclose(replayed[0].long, asked.long, rtol=1e-6)
 
 
-def test_replay_impossible_step_raises_and_names_the_field(ask: Ask, extended: Served) -> None:
+def test_replay_impossible_step_raises_and_names_the_field(ask: Ask, served: Served) -> None:
     with pytest.raises(liqclient.InvalidArgument) as caught:
-        ask(extended.target, "replay", extended.symbol, every=1)
+        ask(served.target, "replay", served.symbol, every=1)
     assert any("every" in violation.field for violation in caught.value.violations)
 
 
 @pytest.mark.parametrize(("method", "arguments"), [("heatmap", {}), ("replay", {"every": "1h"})])
 def test_past_outside_the_data_raises_and_tells_what_there_is(
-    ask: Ask, extended: Served, method: str, arguments: dict[str, str]
+    ask: Ask, served: Served, method: str, arguments: dict[str, str]
 ) -> None:
     with pytest.raises(liqclient.OutOfRange) as caught:
-        ask(extended.target, method, extended.symbol, start=1, **arguments)
-    assert (caught.value.start, caught.value.end) == (extended.start, extended.end)
+        ask(served.target, method, served.symbol, start=1, **arguments)
+    assert (caught.value.start, caught.value.end) == (served.start, served.end)

@@ -9,8 +9,9 @@ import pytest
 
 from liqserver.kernel import History, Source
 from liqserver.live.answers import AmountUnit, LevelsAnswer, LevelsQuery, Sides
-from liqserver.live.engine import AS_OF_GRACE, LevelsEngine
+from liqserver.live.engine import LevelsEngine
 from liqserver.live.errors import InvalidField, MissingInput, OutsideCoverage, UnknownName
+from liqserver.live.question import AS_OF_GRACE
 from liqserver.margin import builtin_tables
 from liqserver.margin.brackets import midnight
 from liqserver.models.market import Market

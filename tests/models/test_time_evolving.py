@@ -137,7 +137,7 @@ def test_audit_tells_what_every_candle_did() -> None:
     of = made_of([START_CANDLE, RISE, FALL, (115.0, *FALL[1:]), (115.0, *FALL[1:])], {22: (45_000.0, 49_000.0)})
     timeline = chosen.timeline(of, chosen.resolve(Parameters(**SIMPLE)))  # type: ignore[arg-type]
     assert isinstance(timeline, TimeEvolvingTimeline)
-    end, rows = timeline.audit(after(5))
+    end, rows = timeline.audit(0, after(5))
     assert end.tolist() == [after(count) for count in range(1, 6)]
     told = [dict(zip(AUDIT_COLUMNS, row, strict=True)) for row in rows.tolist()]
     shown = [{name: amount for name, amount in row.items() if amount} for row in told]
@@ -157,7 +157,7 @@ def test_audit_adds_up_to_what_is_held(of: Market) -> None:
     timeline = chosen.timeline(of, chosen.resolve(Parameters()))
     assert isinstance(timeline, TimeEvolvingTimeline)
     for ts in [*of.details.candles().end[:: max(len(of.details.candles().end) // 3, 1)].tolist()]:
-        _, rows = timeline.audit(ts)
+        _, rows = timeline.audit(0, ts)
         assert (rows >= 0).all()
         opened, closed, liquidated = rows[:, 0:2].sum(axis=0), rows[:, 2:4].sum(axis=0), rows[:, 4:6].sum(axis=0)
         held = timeline.at(ts).qty.sum(axis=(1, 2))

@@ -266,16 +266,198 @@ def test_liquidations_that_were_recorded_are_listed(client: liqclient.Client) ->
     )
 
 
+HOUR = 3_600_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("call", "field", "said"),
+    [
+        (lambda c: c.heatmap("BTCUSDT", interval=30), "interval", "a minute"),
+        (lambda c: c.heatmap("BTCUSDT", interval="2d"), "interval", "a day"),
+        (lambda c: c.heatmap("BTCUSDT", lookback=5), "lookback", "at least"),
+        (lambda c: c.heatmap("BTCUSDT", lookback="1h", start=1), "lookback", "together with start"),
+        (lambda c: c.heatmap("BTCUSDT", interval="1m", bin_size=10.0), "interval", "ask for fewer columns"),
+        (lambda c: c.heatmap("BTCUSDT", model="pyliqmap"), "query.model", "has no time axis.*position_book"),
+        (lambda c: c.heatmap("BTCUSDT", bin_size=7.3), "query.bin_size", "multiple of the base bin"),
+        (lambda c: c.audit("BTCUSDT", interval=30), "interval", "a minute"),
+        (lambda c: c.audit("BTCUSDT", interval="30d"), "interval", "must fit between"),
+        (lambda c: c.audit("BTCUSDT", interval="1h", model="ensemble"), "query.model", "no time axis"),
+        (lambda c: list(c.replay("BTCUSDT", every=30)), "every", "a minute"),
+        (lambda c: list(c.replay("BTCUSDT", every="1h", bin_size=7.3)), "query.bin_size", "multiple of the base bin"),
+        (lambda c: list(c.replay("BTCUSDT", every="1h", model="ensemble")), "query.model", "no time axis"),
+        (lambda c: c.compare("BTCUSDT", ["position_book"]), "models", "1 models, must be 2 to 10"),
+        (lambda c: c.compare("BTCUSDT", ["position_book"] * 11), "models", "must be 2 to 10"),
+        (
+            lambda c: c.compare("BTCUSDT", ["position_book", ("pyliqmap", liqclient.Parameters(kappa=0.1))]),
+            "models[1].parameters.kappa",
+            "no use for it",
+        ),
+        (lambda c: c.compare("BTCUSDT", price_range=3.0), "query.price_range.down", r"must be in \[0, 1\]"),
+    ],
+)
+def test_call_field_not_allowed_is_invalid_argument_naming_it(
+    client: liqclient.Client, call: Callable[[liqclient.Client], object], field: str, said: str
+) -> None:
+    with pytest.raises(liqclient.InvalidArgument, match=said) as caught:
+        call(client)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "field"),
+    [
+        ("GetHeatmap", liquidation_pb2.GetHeatmapRequest, "per_tier"),
+        ("GetHeatmap", liquidation_pb2.GetHeatmapRequest, "derived"),
+        ("CompareModels", liquidation_pb2.CompareModelsRequest, "model"),
+        ("CompareModels", liquidation_pb2.CompareModelsRequest, "min_notional"),
+        ("GetAudit", liquidation_pb2.GetAuditRequest, "bin_size"),
+        ("GetAudit", liquidation_pb2.GetAuditRequest, "side"),
+    ],
+)
+def test_call_field_without_use_is_refused_not_ignored(
+    market_server: str, method: str, request_: Callable[..., object], field: str
+) -> None:
+    given = {"model": "pyliqmap", "side": 1, "bin_size": 5.0, "min_notional": 5.0}.get(field, True)
+    query = liquidation_pb2.LevelsQuery(symbol="BTCUSDT", **{field: given})  # type: ignore[arg-type]
+    with grpc.insecure_channel(market_server) as channel, pytest.raises(grpc.RpcError) as caught:
+        getattr(liquidation_pb2_grpc.LiquidationServiceStub(channel), method)(request_(query=query))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert f"query.{field} was" in caught.value.details()
+    assert "has no use" in caught.value.details()
+
+
 @pytest.mark.parametrize(
     "call",
     [
-        lambda client: client.heatmap("BTCUSDT"),
-        lambda client: client.compare("BTCUSDT"),
-        lambda client: client.audit("BTCUSDT", interval="1h"),
-        lambda client: list(client.replay("BTCUSDT", every="1h")),
+        lambda c, **a: c.heatmap("BTCUSDT", **a),
+        lambda c, **a: c.audit("BTCUSDT", interval="1h", **a),
+        lambda c, **a: list(c.replay("BTCUSDT", every="1h", **a)),
     ],
-    ids=["heatmap", "compare", "audit", "replay"],
+    ids=["heatmap", "audit", "replay"],
 )
-def test_call_that_is_not_offered_is_unimplemented(client: liqclient.Client, call: Callable[..., object]) -> None:
-    with pytest.raises(liqclient.Unimplemented, match="does not offer"):
-        call(client)
+def test_call_start_after_end_is_invalid_and_beyond_the_data_out_of_range(
+    client: liqclient.Client, call: Callable[..., object]
+) -> None:
+    newest = client.levels("BTCUSDT").provenance.as_of
+    with pytest.raises(liqclient.InvalidArgument, match="must not be after the end"):
+        call(client, start=newest - HOUR, end=newest - 2 * HOUR)
+    with pytest.raises(liqclient.OutOfRange) as caught:
+        call(client, end=newest + 2 * HOUR)
+    assert caught.value.end == newest
+
+
+def test_compare_model_that_lacks_an_input_says_so_and_the_others_answer(market_archive: Path, tmp_path: Path) -> None:
+    from liqserver.store.ingest import ingest
+
+    kinds = ("aggTrades", "markPrice")
+    with Database(tmp_path / "no-oi.duckdb") as database:
+        ingest(database, [path for path in market_archive.rglob("*.zip") if any(kind in str(path) for kind in kinds)])
+    with EmbeddedServer(tmp_path / "no-oi.duckdb") as server, liqclient.Client(server.target) as asking:
+        comparison = asking.compare("BTCUSDT", ["position_book", "binance_standard", "pyliqmap"])
+    without, standard, trades = comparison.models
+    assert without.model == "position_book"
+    assert "ingest metrics" in (without.unavailable or "")
+    assert standard.unavailable is None
+    assert trades.unavailable is None
+    assert [(pair.a, pair.b) for pair in comparison.pairs] == [(1, 2)]
+
+
+def test_audit_of_every_step_adds_up_to_that_of_a_day(client: liqclient.Client) -> None:
+    start = client.levels("BTCUSDT").provenance.history_start
+    assert start is not None
+    whole = client.audit("BTCUSDT", interval="24h", start=start, end=start + 24 * HOUR)
+    fine = client.audit("BTCUSDT", interval="1m", start=start, end=start + 24 * HOUR)
+    assert len(fine.open_time) == 1440
+    for name in ("opened", "closed", "liquidated", "unexplained"):
+        for side in ("long", "short"):
+            column = getattr(fine, f"{name}_{side}")
+            assert column.sum() == pytest.approx(getattr(whole, f"{name}_{side}")[0])
+    assert fine.no_level_share[-1] == whole.no_level_share[0]
+
+
+def test_audit_starts_at_a_whole_interval_and_leaves_out_what_is_not_complete(client: liqclient.Client) -> None:
+    where = client.levels("BTCUSDT").provenance
+    audit = client.audit("BTCUSDT", interval="1h")
+    assert audit.open_time[0] % HOUR == 0
+    assert 0 <= audit.open_time[0] - (where.history_start or 0) < HOUR
+    assert 0 <= where.as_of - (audit.open_time[-1] + HOUR) < HOUR
+    assert audit.provenance.as_of == audit.open_time[-1] + HOUR
+
+
+def test_audit_notional_is_contracts_at_the_price_of_their_step(client: liqclient.Client) -> None:
+    notional, qty = (client.audit("BTCUSDT", interval="1h", unit=unit) for unit in ("notional", "qty"))
+    heatmap = client.heatmap("BTCUSDT", start=int(qty.open_time[0]) + HOUR, end=qty.provenance.as_of, interval="1h")
+    price = notional.opened_long / qty.opened_long
+    assert (price <= heatmap.high * (1 + 1e-12)).all()
+    assert (price >= heatmap.low * (1 - 1e-12)).all()
+    np.testing.assert_allclose(notional.open_interest_end, qty.open_interest_end * heatmap.close)
+
+
+@pytest.mark.parametrize("model", ["position_book", "time_evolving"])
+def test_heatmap_sweeps_are_those_of_the_audit_and_columns_those_of_levels(
+    client: liqclient.Client, model: str
+) -> None:
+    newest = client.levels("BTCUSDT").provenance.as_of // HOUR * HOUR
+    arguments = {"model": model, "unit": "qty"}
+    heatmap = client.heatmap(
+        "BTCUSDT", start=newest - 6 * HOUR, end=newest, interval="1h", bin_size=100.0, price_range=0.1, **arguments
+    )
+    audit = client.audit("BTCUSDT", interval="1h", start=newest - 7 * HOUR, end=newest, **arguments)
+    np.testing.assert_allclose(heatmap.liquidated_long, audit.liquidated_long)
+    np.testing.assert_allclose(heatmap.liquidated_short, audit.liquidated_short)
+    assert heatmap.liquidated_long.sum() + heatmap.liquidated_short.sum() > 0
+    for column, moment in enumerate(heatmap.ts.tolist()):
+        levels = client.levels("BTCUSDT", as_of=moment, bin_size=100.0, price_range=0.5, **arguments)
+        within = np.isin(levels.price, heatmap.price)
+        at = np.searchsorted(heatmap.price, levels.price[within])
+        for side in ("long", "short"):
+            shown = getattr(heatmap, side)[column]
+            np.testing.assert_allclose(shown[at], getattr(levels, side)[within], atol=1e-9)
+            assert shown.sum() == pytest.approx(getattr(levels, side)[within].sum())
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_heatmap_one_side_leaves_the_other_empty(client: liqclient.Client, side: str) -> None:
+    other = {"long": "short", "short": "long"}[side]
+    heatmap = client.heatmap("BTCUSDT", lookback="6h", interval="1h", side=side)  # type: ignore[arg-type]
+    assert getattr(heatmap, side).any()
+    assert not getattr(heatmap, other).any()
+    assert not getattr(heatmap, f"liquidated_{other}").any()
+
+
+@pytest.mark.parametrize("model", ["position_book", "time_evolving"])
+def test_replay_every_moment_equals_levels_asked_alone(client: liqclient.Client, model: str) -> None:
+    newest = client.levels("BTCUSDT").provenance.as_of
+    # Steps of seven minutes fall between rows of open interest as well as on them.
+    replayed = list(
+        client.replay("BTCUSDT", model=model, start=newest - 2 * HOUR, every="7m", per_tier=True, derived=True)
+    )
+    assert len(replayed) == 18
+    for levels in replayed:
+        alone = client.levels("BTCUSDT", model=model, as_of=levels.provenance.as_of, per_tier=True, derived=True)
+        assert levels.provenance.generated_at > 0
+        ours, theirs = levels.to_dict(), alone.to_dict()
+        ours["provenance"]["generated_at"] = theirs["provenance"]["generated_at"] = 0
+        assert ours == theirs
+
+
+def test_replay_slow_reader_is_waited_for_and_others_are_served(client: liqclient.Client) -> None:
+    replay = client.replay("BTCUSDT", every="1m")
+    next(replay)
+    time.sleep(0.3)
+    assert client.levels("BTCUSDT").price.size
+    moments = [next(replay).provenance.as_of for _ in range(100)]
+    assert np.diff(moments).tolist() == [60_000_000_000] * 99
+    replay.close()
+
+
+def test_levels_derived_distances_and_volatility(client: liqclient.Client) -> None:
+    levels = client.levels("BTCUSDT", derived=True, price_range=0.1)
+    derived = levels.derived
+    assert derived is not None
+    assert 0.001 < (derived.realised_volatility or 0) < 1
+    for cluster, side in ((derived.cluster_below, levels.long), (derived.cluster_above, levels.short)):
+        assert cluster is not None
+        inside = (levels.price >= cluster.low) & (levels.price < cluster.high)
+        assert cluster.amount == pytest.approx(side[inside].sum())
+        assert cluster.distance_volatility == pytest.approx(cluster.distance / derived.realised_volatility)

@@ -1,0 +1,102 @@
+"""The bins of an answer, and what a model's levels hold in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqserver import grid
+from liqserver.live.answers import AmountUnit
+from liqserver.live.errors import InvalidField
+from liqserver.models.market import ModelLevels
+
+MAX_BINS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Bins of equal width that cover a price range, each a whole number of base bins.
+
+    Attributes
+    ----------
+    bin_size : float
+        Width of a bin, quote units.
+    multiple : int
+        Base bins per bin.
+    first : int
+        Bin i covers ``[(first + i) * bin_size, ... + bin_size)``.
+    count : int
+        Number of bins.
+    """
+
+    bin_size: float
+    multiple: int
+    first: int
+    count: int
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """Left edges, quote units, shape (count,)."""
+        return grid.bin_edges(self.first, self.count, self.bin_size)
+
+    def cut(self, levels: ModelLevels, part: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Add up ``part``, whose last axis is the bins of ``levels``, by the bins of this window.
+
+        Returns
+        -------
+        float64, shape (..., count)
+        """
+        bins = part.shape[-1]
+        # The part of the model's grid that lies inside, and where it stands in this one.
+        low = self.first * self.multiple
+        start = max(low, levels.first_bin)
+        stop = max(min((self.first + self.count) * self.multiple, levels.first_bin + bins), start)
+        out = np.zeros((*part.shape[:-1], self.count * self.multiple))
+        out[..., start - low : stop - low] = part[..., start - levels.first_bin : stop - levels.first_bin]
+        return np.asarray(out.reshape(*part.shape[:-1], self.count, self.multiple).sum(axis=-1))
+
+
+def window_around(price: float, down: float, up: float, bin_size: float, base_bin: float) -> Window:
+    """Return the bins from ``price * (1 - down)`` to ``price * (1 + up)``.
+
+    Parameters
+    ----------
+    price, base_bin : float
+        Quote units.
+    down, up : float
+        Fractions of the price.
+    bin_size : float
+        Quote units; 0 for a suitable width.
+
+    Raises
+    ------
+    InvalidField
+        If ``bin_size`` is no multiple of the base bin, or that would be more than ``MAX_BINS`` bins.
+    """
+    multiple = grid.multiple_of(bin_size or grid.default_bin_size(price, base_bin), base_bin)
+    if multiple is None:
+        raise InvalidField("query.bin_size", f"{bin_size:g}", f"must be a multiple of the base bin {base_bin:g}")
+    width = float(f"{multiple * base_bin:.12g}")
+    low, high = price * (1 - down), price * (1 + up)
+    if (high - low) / width > MAX_BINS:
+        raise InvalidField(
+            "query.bin_size",
+            f"{width:g}",
+            f"over {low:g} to {high:g} that is {(high - low) / width:.0f} bins, at most {MAX_BINS} are allowed: "
+            "ask for wider bins or a narrower query.price_range",
+        )
+    first = grid.bin_index(low, width)
+    return Window(width, multiple, first, grid.bin_index(high, width) - first + 1)
+
+
+def by_price(levels: ModelLevels, unit: AmountUnit) -> NDArray[np.float64]:
+    """Return what the bins of ``levels`` hold, all tiers together, in ``unit``, shape (2, n)."""
+    qty: NDArray[np.float64] = levels.qty.sum(axis=1)
+    return qty if unit is AmountUnit.QTY else qty * middles(levels)
+
+
+def middles(levels: ModelLevels) -> NDArray[np.float64]:
+    """Return the middles of the bins of ``levels``, quote units, shape (n,): the price of what they hold."""
+    return np.asarray((levels.first_bin + np.arange(levels.qty.shape[2]) + 0.5) * levels.width, dtype=np.float64)
