@@ -192,8 +192,9 @@ class LevelsEngine:
         amount = np.zeros((2, columns, window.count))
         for column, moment in enumerate(ts.tolist()):
             levels = question.levels(moment)
-            amount[:, column] = window.cut(levels, by_price(levels, query.unit))
-        where = provenance(question, last, levels)
+            qty = by_price(levels)
+            amount[:, column] = window.cut(levels, qty if query.unit is AmountUnit.QTY else qty * middles(levels))
+        where = provenance(question, last, levels, qty.sum(axis=1))
         edges = np.concatenate([ts[:1] - interval, ts])
         rows = intervals.summed(*question.audit(int(edges[0]), last, query.unit), edges)
         for hidden in _hidden(query.sides):
@@ -317,7 +318,7 @@ class LevelsEngine:
             no_level_share=share,
             interval=interval,
             unit=query.unit,
-            provenance=provenance(question, end, after),
+            provenance=provenance(question, end, after, by_price(after).sum(axis=1)),
         )
 
     def _question(self, query: LevelsQuery, within: str = "query", grid: Window | None = None) -> Question:
@@ -341,13 +342,16 @@ class LevelsEngine:
         query = question.query
         window = question.window(moment)
         levels = question.levels(moment)
-        where = provenance(question, moment, levels)
-        per_bin = by_price(levels, query.unit)
-        amount = window.cut(levels, per_bin)
+        qty = by_price(levels)
+        where = provenance(question, moment, levels, qty.sum(axis=1))
+        middle = middles(levels)
+        notional = qty * middle
+        whole = qty if query.unit is AmountUnit.QTY else notional
+        amount = window.cut(levels, whole)
         leverage, by_tier = np.empty(0), np.empty((2, 0, window.count))
         if query.per_tier:
             leverage = levels.leverage
-            by_tier = window.cut(levels, levels.qty if query.unit is AmountUnit.QTY else levels.qty * middles(levels))
+            by_tier = window.cut(levels, levels.qty if query.unit is AmountUnit.QTY else levels.qty * middle)
         in_range = amount.sum(axis=1)
         derived = None
         if query.derived:
@@ -355,8 +359,8 @@ class LevelsEngine:
             derived = derived_figures(
                 window,
                 amount,
-                middles(levels),
-                per_bin,
+                middle,
+                whole,
                 where.current_price.value,
                 realised_volatility(history, history.steps_until(moment)),
             )
@@ -369,14 +373,14 @@ class LevelsEngine:
             by_tier=by_tier * shown[:, None],
             bin_size=window.bin_size,
             unit=query.unit,
-            total=per_bin.sum(axis=1),
+            total=whole.sum(axis=1),
             in_range=in_range,
             provenance=where,
             derived=derived if derived is None else replace(derived, cumulative=derived.cumulative * shown),
         )
         if question.grid is not None:
             return answer
-        weight = (window.cut(levels, by_price(levels, AmountUnit.NOTIONAL)) * shown).max(axis=0)
+        weight = (window.cut(levels, notional) * shown).max(axis=0)
         return _kept(answer, (weight > 0) & (weight >= query.min_notional))
 
     def _find_symbol(self, query: LevelsQuery) -> tuple[str, str]:

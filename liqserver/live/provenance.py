@@ -15,13 +15,30 @@ from liqserver.models.parameters import Parameters
 from liqserver.models.registry import Model
 
 
-def provenance(question: Question, moment: int, levels: ModelLevels) -> Provenance:
-    """Return where the numbers of an answer come from; raises MissingInput if no price was known."""
+def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDArray[np.float64]) -> Provenance:
+    """Return where the numbers of an answer come from.
+
+    Parameters
+    ----------
+    question : Question
+        What was asked.
+    moment : int
+        UNIX nanoseconds.
+    levels : ModelLevels
+        What the model answered.
+    placed : float64, shape (2,)
+        Contracts with a level, longs and shorts.
+
+    Raises
+    ------
+    MissingInput
+        If no price was known.
+    """
     resident, model = question.resident, question.model
     market = resident.market
     stop = market.history.steps_until(moment)
     watermarks = resident.watermarks(stop)
-    held = levels.qty.sum(axis=(1, 2)) + levels.no_level + levels.unknown_entry
+    held = placed + levels.no_level + levels.unknown_entry
     unknown_entry = _shares(levels.unknown_entry, held)
     return Provenance(
         venue=market.venue,

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqserver import grid
-from liqserver.live.answers import AmountUnit
 from liqserver.live.errors import InvalidField
 from liqserver.models.market import ModelLevels
 
@@ -91,10 +90,9 @@ def window_around(price: float, down: float, up: float, bin_size: float, base_bi
     return Window(width, multiple, first, grid.bin_index(high, width) - first + 1)
 
 
-def by_price(levels: ModelLevels, unit: AmountUnit) -> NDArray[np.float64]:
-    """Return what the bins of ``levels`` hold, all tiers together, in ``unit``, shape (2, n)."""
-    qty: NDArray[np.float64] = levels.qty.sum(axis=1)
-    return qty if unit is AmountUnit.QTY else qty * middles(levels)
+def by_price(levels: ModelLevels) -> NDArray[np.float64]:
+    """Return the contracts in the bins of ``levels``, all tiers together, shape (2, n)."""
+    return np.asarray(levels.qty.sum(axis=1))
 
 
 def middles(levels: ModelLevels) -> NDArray[np.float64]:

@@ -179,9 +179,10 @@ def drive(
     cuts = [start]
     for epoch in steps[1:]:
         begins = int(np.searchsorted(history.step_end, epoch.start, side="left"))
-        ends = np.flatnonzero(~np.isnan(history.open_interest[begins:stop])) if begins < stop else np.empty(0)
-        if begins > start and len(ends):
-            cuts.append(begins + int(ends[0]) + 1)
+        if start < begins < stop:
+            ends = np.flatnonzero(~np.isnan(history.open_interest[begins:stop]))
+            if len(ends):
+                cuts.append(begins + int(ends[0]) + 1)
     cuts.append(stop)
     rows = []
     for first, last in pairwise(cuts):
