@@ -24,6 +24,7 @@ type MarginFormula = Literal["exact", "simplified"]
 type Compat = Literal["none", "original"]
 """Which behaviour of an original system a model keeps: its known faults mended, or its own computation."""
 
+type IngestStatus = Literal["ingested", "already ingested", "rejected", "not read"]
 type DataKind = Literal["trades", "open_interest", "mark_price", "klines", "funding", "liquidations"]
 """Kind of input data."""
 

@@ -69,7 +69,7 @@ class LevelsEngine:
     Parameters
     ----------
     source : MarketSource
-        Read when a symbol is asked for first, and again after ``forget``.
+        Read when a symbol is asked for first, and by ``refresh``.
     """
 
     def __init__(self, source: MarketSource) -> None:
@@ -80,12 +80,23 @@ class LevelsEngine:
         self._timelines: OrderedDict[tuple[tuple[str, str], str], SharedTimeline] = OrderedDict()
         self.version = 0
 
-    def forget(self) -> None:
-        """Drop everything held: the next question reads the source anew."""
+    def refresh(self, venue: str, symbol: str) -> None:
+        """Read a market anew; what is asked meanwhile is answered from what was held before.
+
+        What was in use is made ready for the next question before it takes the place of the old.
+        """
+        key = (venue, symbol)
         with self._lock:
             self._names = None
-            self._markets.clear()
-            self._timelines.clear()
+            if key not in self._markets:
+                return
+            used = [(name, timeline) for name, timeline in self._timelines.items() if name[0] == key]
+        resident = ResidentMarket(self._source.market(*key))
+        resident.inputs_hash(len(resident.market.history))
+        ready = {name: timeline.renewed(resident.market) for name, timeline in used}
+        with self._lock:
+            self._markets[key] = resident
+            self._timelines.update(ready)
             self.version += 1
 
     def levels(self, query: LevelsQuery, as_of: int | None = None) -> LevelsAnswer:

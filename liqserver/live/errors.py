@@ -4,7 +4,8 @@ AskError
 ├── UnknownName      no such symbol, venue or model
 ├── InvalidField     a field of the question is not allowed
 ├── OutsideCoverage  a moment for which there is no data
-└── MissingInput     the model cannot do without something that is not there
+├── MissingInput     the model cannot do without something that is not there
+└── Refused          the server cannot do this as it is
 """
 
 from __future__ import annotations
@@ -60,3 +61,11 @@ class MissingInput(AskError):
 
     def __init__(self, what: str, message: str) -> None:
         super().__init__(message, what=what)
+
+
+class Refused(AskError):
+    """Something the server cannot do as it is, for example write to a database it holds for reading only."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
@@ -105,6 +106,14 @@ class SharedTimeline:
         """Return what changed; see ``liqserver.models.market.EvolvingTimeline``."""
         with self._lock:
             return cast(EvolvingTimeline, self._made()).audit(start, end)
+
+    def renewed(self, market: Market) -> SharedTimeline:
+        """Return the same for ``market`` as it is now, ready to answer as of its end."""
+        new = SharedTimeline(self._model, market, self._parameters)
+        # What stands in the way of an answer is for the next question to say.
+        with suppress(ParameterError, MissingDetail, ValueError):
+            new.at(int(market.history.step_end[-1]))
+        return new
 
     def _made(self) -> Timeline:
         if self._timeline is None:

@@ -245,14 +245,31 @@ def test_levels_without_an_input_the_model_needs_says_which() -> None:
     assert ask(LevelsEngine(Markets(no_brackets)), parameters=simplified).provenance.bracket_table == ""
 
 
-def test_forget_reads_the_source_anew_and_changes_the_version() -> None:
-    markets = Markets(market(of=steps(20)))
+def test_refresh_answers_from_what_is_there_now_and_changes_the_version() -> None:
+    markets = Markets(market(of=steps(20)), market("ETHUSDT"))
     engine = LevelsEngine(markets)
     first = ask(engine).provenance
     ask(engine)
     assert markets.read == 1
     markets.markets["BINANCE", "BTCUSDT"] = market()
     version = engine.version
-    engine.forget()
-    assert ask(engine).provenance.as_of > first.as_of
+    engine.refresh("BINANCE", "BTCUSDT")
+    assert markets.read == 2
     assert engine.version > version
+    now = ask(engine)
+    assert now.provenance.as_of > first.as_of
+    assert now.provenance == ask(LevelsEngine(Markets(market()))).provenance
+    assert markets.read == 2
+
+
+def test_refresh_of_a_market_nobody_asked_for_reads_nothing_but_makes_it_known() -> None:
+    markets = Markets(market())
+    engine = LevelsEngine(markets)
+    ask(engine)
+    markets.markets["BINANCE", "SOLUSDT"] = market("SOLUSDT")
+    with pytest.raises(UnknownName):
+        ask(engine, symbol="SOLUSDT")
+    engine.refresh("BINANCE", "SOLUSDT")
+    assert markets.read == 1
+    simplified = Parameters(margin_formula=MarginFormula.SIMPLIFIED)
+    assert ask(engine, symbol="SOLUSDT", parameters=simplified).provenance.symbol == "SOLUSDT"
