@@ -6,11 +6,12 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 import liqclient
 from liqserver import __version__
+from liqserver.cli import audit, compare, demo, heatmap, ingest, liquidations, query, replay, serve, simulate
 from liqserver.cli import brackets as brackets_commands
-from liqserver.cli import demo, ingest, liquidations, query, serve, simulate
 from liqserver.cli.output import errors_console
 
 app = typer.Typer(
@@ -45,6 +46,10 @@ app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
 app.command(rich_help_panel="Ask")(query.levels)
+app.command(rich_help_panel="Ask")(heatmap.heatmap)
+app.command(rich_help_panel="Ask")(replay.replay)
+app.command(rich_help_panel="Ask")(audit.audit)
+app.command(rich_help_panel="Ask")(compare.compare)
 app.command(rich_help_panel="Ask")(liquidations.liquidations)
 app.command(rich_help_panel="Ask")(query.coverage)
 app.command(rich_help_panel="Ask")(query.symbols)
@@ -60,7 +65,7 @@ def main() -> None:
     try:
         app()
     except (liqclient.LiqClientError, StoreError, BindError, BracketError) as error:
-        errors_console.print(f"[red]error:[/red] {error}", markup=True)
+        errors_console.print(f"[red]error:[/red] {escape(str(error))}")
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

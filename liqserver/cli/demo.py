@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 import liqclient
-from liqserver.cli.output import console, errors_console, table
+from liqserver.cli.output import console, errors_console, print_table, table
 
 
 def demo(
@@ -103,4 +103,4 @@ def _latencies(client: liqclient.Client, symbol: liqclient.SymbolInfo, newest: l
             call(i)
             took.append(1e3 * (time.perf_counter() - t0))
         out.add_row(name, str(n), *(f"{value:.2f}" for value in np.percentile(took, [50, 90, 99])))
-    console.print(out)
+    print_table(out)

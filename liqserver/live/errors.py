@@ -11,6 +11,9 @@ AskError
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
+
+_NAMES_SHOWN = 20
 
 
 class AskError(Exception):
@@ -25,12 +28,18 @@ class AskError(Exception):
 
 
 class UnknownName(AskError):
-    """A symbol, venue or model that is not known; names the known ones."""
+    """A symbol, venue or model that is not known; names the known ones, of many the most like it."""
 
     def __init__(self, what: str, was: str, known: Iterable[str]) -> None:
         names = list(known)
+        more = ""
+        if len(names) > _NAMES_SHOWN:
+            # Errors travel in headers, which have a limit.
+            more = f", and {len(names) - _NAMES_SHOWN} others"
+            names = get_close_matches(was, names, _NAMES_SHOWN, cutoff=0.0)
         shown = ", ".join(names) if names else "none yet: ingest data first"
-        super().__init__(f"{what} {was!r} is not known; known: {shown}", what=what, was=was, known=",".join(names))
+        message = f"{what} {was!r} is not known; known: {shown}{more}"
+        super().__init__(message, what=what, was=was, known=",".join(names))
         self.reason = f"{what.upper()}_UNKNOWN"
 
 

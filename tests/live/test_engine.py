@@ -219,6 +219,13 @@ def test_levels_unknown_names_list_the_known(engine: LevelsEngine) -> None:
     assert caught.value.reason == "MODEL_UNKNOWN"
 
 
+def test_levels_unknown_symbol_among_many_names_the_most_like_it() -> None:
+    many = [market(f"COIN{i:03}USDT") for i in range(400)]
+    with pytest.raises(UnknownName, match=r"BINANCE:BTCUSDT.* and 381 others") as caught:
+        ask(LevelsEngine(Markets(*many, market())), symbol="BTCUSD")
+    assert len(caught.value.metadata["known"].split(",")) == 20
+
+
 def test_levels_moment_outside_the_data_names_what_is_covered(engine: LevelsEngine) -> None:
     first, last = START + MINUTE, START + 40 * MINUTE
     for moment in (first - 1, last + AS_OF_GRACE + 1):
