@@ -12,6 +12,7 @@ import liqclient
 from liqserver import __version__
 from liqserver.cli import audit, compare, demo, heatmap, ingest, liquidations, query, replay, serve, simulate
 from liqserver.cli import brackets as brackets_commands
+from liqserver.cli import plot as plot_commands
 from liqserver.cli.output import errors_console
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.command(rich_help_panel="Ask")(replay.replay)
 app.command(rich_help_panel="Ask")(audit.audit)
 app.command(rich_help_panel="Ask")(compare.compare)
 app.command(rich_help_panel="Ask")(liquidations.liquidations)
+app.add_typer(plot_commands.app, name="plot", rich_help_panel="Ask")
 app.command(rich_help_panel="Ask")(query.coverage)
 app.command(rich_help_panel="Ask")(query.symbols)
 app.command(rich_help_panel="Ask")(query.models)

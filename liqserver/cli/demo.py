@@ -51,7 +51,7 @@ def demo(
     with EmbeddedServer(database) as server, liqclient.Client(server.target, timeout=120) as client:
         console.print(f"serving {database} on {server.target}")
         symbol = client.symbols()[0]
-        answer = client.levels(symbol.symbol, venue=symbol.venue, per_tier=True)
+        answer = client.levels(symbol.symbol, venue=symbol.venue, per_tier=True, derived=True)
         ladder_bin = ladder_bin_size(client, symbol.symbol, symbol.venue, 0.2, 24)
         print_levels(client.levels(symbol.symbol, venue=symbol.venue, bin_size=ladder_bin))
         _step("4  a chart")
