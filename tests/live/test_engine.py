@@ -260,7 +260,11 @@ def test_refresh_answers_from_what_is_there_now_and_changes_the_version() -> Non
     assert markets.read == 1
     markets.markets["BINANCE", "BTCUSDT"] = market()
     version = engine.version
+    told: list[tuple[str, str]] = []
+    end = engine.watch(lambda venue, symbol: told.append((venue, symbol)))
     engine.refresh("BINANCE", "BTCUSDT")
+    end()
+    assert told == [("BINANCE", "BTCUSDT")]
     assert markets.read == 2
     assert engine.version > version
     now = ask(engine)
