@@ -50,6 +50,9 @@ _DATA_KINDS: dict[int, DataKind] = {
     common_pb2.DATA_KIND_KLINES: "klines",
     common_pb2.DATA_KIND_FUNDING: "funding",
     common_pb2.DATA_KIND_LIQUIDATIONS: "liquidations",
+    common_pb2.DATA_KIND_INDEX_PRICE: "index_price",
+    common_pb2.DATA_KIND_PREMIUM_INDEX: "premium_index",
+    common_pb2.DATA_KIND_BOOK_DEPTH: "book_depth",
 }
 
 

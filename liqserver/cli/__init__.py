@@ -10,7 +10,21 @@ from rich.markup import escape
 
 import liqclient
 from liqserver import __version__
-from liqserver.cli import audit, compare, demo, heatmap, ingest, liquidations, query, replay, serve, simulate
+from liqserver.cli import (
+    audit,
+    check,
+    compare,
+    demo,
+    heatmap,
+    ingest,
+    liquidations,
+    maintain,
+    query,
+    replay,
+    serve,
+    simulate,
+    symbols,
+)
 from liqserver.cli import brackets as brackets_commands
 from liqserver.cli import plot as plot_commands
 from liqserver.cli.output import errors_console
@@ -43,7 +57,11 @@ def _root(
 
 app.command(rich_help_panel="Data")(ingest.ingest)
 app.command(rich_help_panel="Data")(simulate.simulate)
+app.command(rich_help_panel="Data")(check.check)
+app.add_typer(symbols.app, name="exchange-info", rich_help_panel="Data")
 app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
+app.command(rich_help_panel="Data")(maintain.compact)
+app.command(rich_help_panel="Data")(maintain.export)
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
 app.command(rich_help_panel="Ask")(query.levels)

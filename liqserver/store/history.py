@@ -84,7 +84,7 @@ def load_history(
     covered = cur.execute(
         """
         SELECT ts_start, least(ts_end, $2) AS ts_end FROM ledger
-        WHERE symbol_id = $1 AND kind = 'aggTrades' AND ts_start < $2 ORDER BY ts_start
+        WHERE symbol_id = $1 AND kind IN ('aggTrades', 'trades') AND ts_start < $2 ORDER BY ts_start
         """,
         parameters,
     ).fetchnumpy()
