@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -322,6 +323,41 @@ def _parameters(
         portion=portion,
         funding_tilt=funding_tilt,
     )
+
+
+class Preset(StrEnum):
+    """Lookbacks of the earlier systems' pages."""
+
+    ONE_DAY = "1d"
+    SEVEN_DAYS = "7d"
+    THIRTY_DAYS = "30d"
+    NINETY_DAYS = "90d"
+
+
+# Their bins, quote units; they were made for BTC. The day had none of its own.
+_PRESET_BINS = {Preset.ONE_DAY: 200.0, Preset.SEVEN_DAYS: 200.0, Preset.THIRTY_DAYS: 500.0, Preset.NINETY_DAYS: 1_500.0}
+PresetOption = Annotated[
+    Preset | None,
+    typer.Option(
+        help="A lookback with its bins: 200 for 1d and 7d, 500 for 30d, 1500 for 90d (of models that look back).",
+        rich_help_panel=WHAT_PANEL,
+    ),
+]
+
+
+def preset_applied(
+    preset: Preset, parameters: liqclient.Parameters, bin_size: float | None
+) -> tuple[liqclient.Parameters, float]:
+    """Return parameters with the lookback of ``preset``, and its bin size where none is given.
+
+    Raises
+    ------
+    typer.BadParameter
+        If the parameters have a lookback already.
+    """
+    if parameters.lookback is not None:
+        raise typer.BadParameter("give --preset or --lookback, not both")
+    return replace(parameters, lookback=read_duration(preset.value)), bin_size or _PRESET_BINS[preset]
 
 
 def with_parameters(*, leave_out: Iterable[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -20,6 +20,7 @@ from liqserver.cli.options import (
     FormatOption,
     MinNotionalOption,
     ModelOption,
+    PresetOption,
     RangeOption,
     RowsOption,
     SideChoice,
@@ -32,6 +33,7 @@ from liqserver.cli.options import (
     complete_model,
     complete_symbol,
     connected,
+    preset_applied,
     with_parameters,
 )
 from liqserver.cli.output import (
@@ -76,6 +78,7 @@ def levels(
         ),
     ] = False,
     min_notional: MinNotionalOption = 0.0,
+    preset: PresetOption = None,
     model: ModelOption = "",
     *,
     parameters: liqclient.Parameters,
@@ -94,6 +97,8 @@ def levels(
     CSV: `price` (left edge of the bin), `long`, `short`; with `--per-tier` `long_25x`, `short_25x` and so on for each
     leverage; with `--derived` also `cumulative_long`, `cumulative_short`, what is met from the current price to there.
     """
+    if preset is not None:
+        parameters, bin_size = preset_applied(preset, parameters, bin_size)
     with connected(target, db) as client:
         if format is Format.TABLE and bin_size is None:
             bin_size = ladder_bin_size(client, symbol, venue, price_range, rows)

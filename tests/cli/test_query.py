@@ -153,3 +153,15 @@ def test_brackets_load_then_show_and_a_bad_file_is_refused_whole(shared_data: Pa
     bad.write_text("symbol,bracket,notional_floor,notional_cap,mmr,cum,max_leverage\nX,1,0,100,-1,0,10\n")
     assert "mmr" in run("brackets", "load", str(bad), "--db", db, code=1).stderr
     assert "no brackets" in run("brackets", "show", "XUSDT", "--db", db, code=1).stdout
+
+
+def test_levels_preset_is_a_lookback_with_its_bins(market_db: Path) -> None:
+    asked = ("levels", "BTCUSDT", "--db", str(market_db), "--model", "openinterest", "--format", "json")
+    preset = json.loads(run(*asked, "--preset", "1d").stdout)
+    written_out = json.loads(run(*asked, "--lookback", "1d", "--bin-size", "200").stdout)
+    assert preset["bin_size"] == 200.0
+    for answer in (preset, written_out):
+        del answer["provenance"]["generated_at"]
+    assert preset == written_out
+    both = run(*asked, "--preset", "1d", "--lookback", "7d", code=2)
+    assert "not both" in both.said
