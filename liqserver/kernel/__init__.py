@@ -6,12 +6,13 @@ History in, book out: ``History`` holds what happened, ``PositionBook`` who is s
 
 from liqserver.kernel.advance import AUDIT_COLUMNS, advance, warm_up
 from liqserver.kernel.book import BookParameters, BookParametersError, PackedBook, PositionBook, start_book
-from liqserver.kernel.history import History, HistoryError, Source
+from liqserver.kernel.history import GrowingHistory, History, HistoryError, Source
 
 __all__ = [
     "AUDIT_COLUMNS",
     "BookParameters",
     "BookParametersError",
+    "GrowingHistory",
     "History",
     "HistoryError",
     "PackedBook",

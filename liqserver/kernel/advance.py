@@ -49,6 +49,8 @@ AUDIT_COLUMNS = (
 
 # A scale this small is multiplied into its row, far from where doubles lose precision.
 _SMALLEST_SCALE = 1e-100
+# Share of open interest below which the farthest bin of a tier counts as empty.
+_NOTHING = 1e-12
 # Slack of price / width for prices on the edge of a bin.
 _EDGE = 1e-9
 
@@ -338,6 +340,18 @@ def _advance_side(
                 audit[s, 2] = liquidated
                 audit[s, 3] = unexplained
                 audit[s, 4] = unplaced[tiers]
+        if closes:
+            # What is left of old entries far from price dwindles without end; bins are let go where nothing shows.
+            for t in range(tiers):
+                least = _NOTHING * total / scale[t]
+                if long:
+                    while far[t] <= edge[t] and placed[t, far[t]] <= least:
+                        placed[t, far[t]] = 0.0
+                        far[t] += 1
+                else:
+                    while far[t] >= edge[t] and placed[t, far[t]] <= least:
+                        placed[t, far[t]] = 0.0
+                        far[t] -= 1
         start = stop
 
 

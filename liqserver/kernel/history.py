@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,55 @@ class History:
         """Return the index of the first step that has open interest, or None."""
         known = np.flatnonzero(~np.isnan(self.open_interest))
         return int(known[0]) if len(known) else None
+
+
+class GrowingHistory:
+    """A history that steps are appended to; what was handed out before stays as it was.
+
+    Appending costs what is appended, and now and then a copy of everything into more room.
+
+    Parameters
+    ----------
+    history : History
+        What there is already.
+    """
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._room: dict[str, NDArray[Any]] = {}
+
+    def append(self, steps: History) -> History:
+        """Return the history with ``steps`` at its end.
+
+        Raises
+        ------
+        HistoryError
+            If they do not follow it in time.
+        """
+        history = self.history
+        if len(history) and len(steps) and int(steps.step_end[0]) <= int(history.step_end[-1]):
+            raise HistoryError(
+                f"steps from {int(steps.step_end[0])} do not follow a history until {int(history.step_end[-1])}"
+            )
+        rows = len(history.flow_price)
+        columns = {name: self._longer(name, getattr(steps, name)) for name in _STEP_COLUMNS}
+        columns["step_end"] = self._longer("step_end", steps.step_end)
+        columns["flow_offset"] = self._longer("flow_offset", steps.flow_offset[1:] + rows)
+        for name in ("flow_price", "flow_buy", "flow_sell"):
+            columns[name] = self._longer(name, getattr(steps, name))
+        self.history = History(**columns)
+        return self.history
+
+    def _longer(self, name: str, tail: NDArray[Any]) -> NDArray[Any]:
+        held = getattr(self.history, name)
+        room = self._room.get(name)
+        size = len(held) + len(tail)
+        if room is None or len(room) < size:
+            # Read-only columns that others hold are never written to: they lie below what is appended.
+            room = self._room[name] = np.empty(size + size // 2 + 64, dtype=held.dtype)
+            room[: len(held)] = held
+        room[len(held) : size] = tail
+        return room[:size]
 
 
 _STEP_COLUMNS = (

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from liqserver.kernel import GrowingHistory, History
 from liqserver.live import intervals
 from liqserver.live.answers import (
     AmountUnit,
@@ -62,6 +63,9 @@ class MarketSource(Protocol):
     def market(self, venue: str, symbol: str) -> Market:
         """Return one market."""
 
+    def grown(self, market: Market, history: History) -> Market:
+        """Return ``market`` with ``history``, which begins with the one it has."""
+
 
 class LevelsEngine:
     """Holds markets and their timelines; safe for use by several threads.
@@ -78,6 +82,7 @@ class LevelsEngine:
         self._names: list[tuple[str, str]] | None = None
         self._markets: dict[tuple[str, str], ResidentMarket] = {}
         self._timelines: OrderedDict[tuple[tuple[str, str], str], SharedTimeline] = OrderedDict()
+        self._growing: dict[tuple[str, str], GrowingHistory] = {}
         self._watchers: list[Callable[[str, str], None]] = []
         self.version = 0
 
@@ -118,13 +123,56 @@ class LevelsEngine:
                 return
             used = [(name, timeline) for name, timeline in self._timelines.items() if name[0] == key]
         resident = ResidentMarket(self._source.market(*key))
-        resident.inputs_hash(len(resident.market.history))
-        ready = {name: timeline.renewed(resident.market) for name, timeline in used}
+        resident.inputs_hash(resident.end)
+        ready = {name: timeline.renewed(resident) for name, timeline in used}
         with self._lock:
             self._markets[key] = resident
             self._timelines.update(ready)
             self.version += 1
         self._tell(key)
+
+    def extend(self, venue: str, symbol: str, steps: History | None, pending: History | None) -> None:
+        """Answer from newer data of a market from then on.
+
+        Parameters
+        ----------
+        venue, symbol : str
+            The market, which is read from the source if it is not held yet; then ``steps`` are in what is read, or
+            follow it.
+        steps : History or None
+            Steps that follow those held.
+        pending : History or None
+            Steps after all others, of intervals that are still open; they take the place of those given before.
+        """
+        key = (venue, symbol)
+        resident = self._resident(key)
+        market = resident.market
+        if steps is not None:
+            end = int(market.history.step_end[-1]) if len(market.history) else 0
+            steps = steps.slice(steps.steps_until(end), len(steps))
+        if steps is None or not len(steps):
+            extended = resident.extended(market, pending)
+        else:
+            with self._lock:
+                growing = self._growing.get(key)
+                if growing is None or growing.history is not market.history:
+                    growing = self._growing[key] = GrowingHistory(market.history)
+            market = self._source.grown(market, growing.append(steps))
+            extended = resident.extended(market, pending)
+            with self._lock:
+                used = [(name, timeline) for name, timeline in self._timelines.items() if name[0] == key]
+            for name, timeline in used:
+                if timeline.lineage is not resident.lineage or not timeline.extend(market):
+                    with self._lock:
+                        self._timelines.pop(name, None)
+        with self._lock:
+            self._markets[key] = extended
+            self.version += 1
+        self._tell(key)
+
+    def resident(self, venue: str, symbol: str) -> ResidentMarket:
+        """Return a market as it is known now, read from the source if it is not held yet."""
+        return self._resident((venue, symbol))
 
     def levels(self, query: LevelsQuery, as_of: int | None = None) -> LevelsAnswer:
         """Answer ``query`` as of a moment.
@@ -337,8 +385,7 @@ class LevelsEngine:
         end = int(edges[-1])
         before, after = question.levels(first), question.levels(end)
         ts, rows = question.audit(first, end, AmountUnit.QTY)
-        stops = np.searchsorted(question.resident.market.history.step_end, edges, side="right")
-        open_interest = question.resident.open_interest(stops)
+        open_interest = question.resident.open_interest(edges)
         no_level = np.concatenate([before.no_level[None], rows[:, 8:]])[np.searchsorted(ts, edges[1:], side="right")]
         share = np.divide(no_level.mean(axis=1), open_interest[1:], out=np.zeros(count), where=open_interest[1:] > 0)
         price = np.ones(count + 1)
@@ -444,8 +491,8 @@ class LevelsEngine:
         name = (key, digest)
         with self._lock:
             timeline = self._timelines.get(name)
-            if timeline is None or timeline.market is not resident.market:
-                timeline = self._timelines[name] = SharedTimeline(model, resident.market, parameters)
+            if timeline is None or timeline.lineage is not resident.lineage:
+                timeline = self._timelines[name] = SharedTimeline(model, resident, parameters)
             self._timelines.move_to_end(name)
             while len(self._timelines) > _TIMELINES:
                 self._timelines.popitem(last=False)

@@ -36,8 +36,7 @@ def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDA
     """
     resident, model = question.resident, question.model
     market = resident.market
-    stop = market.history.steps_until(moment)
-    watermarks = resident.watermarks(stop)
+    watermarks = resident.watermarks(moment)
     held = placed + levels.no_level + levels.unknown_entry
     unknown_entry = _shares(levels.unknown_entry, held)
     return Provenance(
@@ -49,14 +48,14 @@ def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDA
         model=model.id,
         parameters=question.parameters,
         parameters_hash=question.digest,
-        inputs_hash=resident.inputs_hash(stop),
+        inputs_hash=resident.inputs_hash(moment),
         bracket_table=levels.bracket_table,
         current_price=newest_price(resident, moment),
         open_interest=levels.open_interest,
         no_level_share=_shares(levels.no_level, held),
         unknown_entry_share=unknown_entry,
-        kline_volume_share=resident.kline_volume_share(stop),
-        last_price_path_share=resident.last_price_path_share(stop),
+        kline_volume_share=resident.kline_volume_share(moment),
+        last_price_path_share=resident.last_price_path_share(moment),
         history_start=question.start,
         notices=_notices(market, unknown_entry),
     )

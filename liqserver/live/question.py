@@ -12,12 +12,14 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from liqserver.kernel import History
 from liqserver.live.answers import AmountUnit, LevelsQuery
 from liqserver.live.errors import InvalidField, MissingInput, OutsideCoverage
 from liqserver.live.resident import Price, ResidentMarket
 from liqserver.live.window import Window, window_around
 from liqserver.models.market import EvolvingTimeline, Market, ModelLevels, Timeline
 from liqserver.models.parameters import MarginFormula, ParameterError, Parameters
+from liqserver.models.position_book import BookTimeline
 from liqserver.models.registry import MODELS, Model
 from liqserver.models.selection import MissingDetail
 
@@ -46,7 +48,9 @@ class Question:
 
     @property
     def end(self) -> int:
-        """UNIX nanoseconds of the newest data."""
+        """UNIX nanoseconds of the newest data that the model makes use of."""
+        if self.model.sees_open_intervals:
+            return self.resident.end
         return int(self.resident.market.history.step_end[-1])
 
     def moment(self, field: str, asked: int | None) -> int:
@@ -76,7 +80,7 @@ class Question:
     def levels(self, moment: int, *, by_tier: bool = False) -> ModelLevels:
         """Return the model's levels, the tiers added up or apart; raises InvalidField or MissingInput."""
         try:
-            return self.timeline.at(moment, by_tier=by_tier)
+            return self.timeline.at(moment, by_tier=by_tier, pending=self.resident.pending_at(moment))
         except ParameterError as error:
             raise InvalidField(f"{self.within}.parameters.{error.field}", error.was, error.allowed) from None
         except MissingDetail as error:
@@ -91,34 +95,48 @@ class Question:
 class SharedTimeline:
     """A timeline that several threads may ask; made when it is asked first."""
 
-    def __init__(self, model: Model, market: Market, parameters: Parameters) -> None:
-        self.market = market
+    def __init__(self, model: Model, resident: ResidentMarket, parameters: Parameters) -> None:
+        self.lineage = resident.lineage
+        self._market = resident.market
         self._model = model
         self._parameters = parameters
         self._timeline: Timeline | None = None
         self._lock = threading.Lock()
 
-    def at(self, ts: int, *, by_tier: bool) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool, pending: History | None = None) -> ModelLevels:
         """Return the levels as of ``ts``; see ``liqserver.models.market.Timeline``."""
         with self._lock:
-            return self._made().at(ts, by_tier=by_tier)
+            timeline = self._made()
+            if pending is not None and isinstance(timeline, BookTimeline):
+                return timeline.with_pending(pending, by_tier=by_tier)
+            return timeline.at(ts, by_tier=by_tier)
+
+    def extend(self, market: Market) -> bool:
+        """Go on with ``market``, which begins with the steps known so far; tell whether the model can."""
+        with self._lock:
+            if self._timeline is not None:
+                if not isinstance(self._timeline, BookTimeline):
+                    return False
+                self._timeline.extend(market)
+            self._market = market
+            return True
 
     def audit(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return what changed; see ``liqserver.models.market.EvolvingTimeline``."""
         with self._lock:
             return cast(EvolvingTimeline, self._made()).audit(start, end)
 
-    def renewed(self, market: Market) -> SharedTimeline:
-        """Return the same for ``market`` as it is now, ready to answer as of its end."""
-        new = SharedTimeline(self._model, market, self._parameters)
+    def renewed(self, resident: ResidentMarket) -> SharedTimeline:
+        """Return the same for ``resident``, ready to answer as of its end."""
+        new = SharedTimeline(self._model, resident, self._parameters)
         # What stands in the way of an answer is for the next question to say.
         with suppress(ParameterError, MissingDetail, ValueError):
-            new.at(int(market.history.step_end[-1]), by_tier=False)
+            new.at(int(resident.market.history.step_end[-1]), by_tier=False)
         return new
 
     def _made(self) -> Timeline:
         if self._timeline is None:
-            self._timeline = self._model.timeline(self.market, self._parameters)
+            self._timeline = self._model.timeline(self._market, self._parameters)
         return self._timeline
 
 
@@ -176,7 +194,7 @@ def moment_asked(field: str, asked: int | None, start: int, end: int) -> int:
 
 def newest_price(resident: ResidentMarket, moment: int) -> Price:
     """Return the newest price; raises MissingInput."""
-    price = resident.price(resident.market.history.steps_until(moment))
+    price = resident.price(moment)
     if price is None:
         name = f"{resident.market.venue}:{resident.market.symbol}"
         raise MissingInput("price", f"no price of {name} is known at {shown_time(moment)}")

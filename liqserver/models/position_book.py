@@ -234,6 +234,42 @@ class BookTimeline:
         newest = int(np.searchsorted(self._known, stop)) - 1
         if newest < 0:
             raise ValueError(f"{ts} lies before the first open interest")
+        interval = self._advance_to(newest)
+        book = self._running
+        if stop > interval:
+            # The interval since the newest open interest is still open; it is advanced on a copy only.
+            book = self._scratch
+            book.assign(self._running)
+            drive(book, history, self._epochs, interval, stop)
+        return self._levels(book, float(history.open_interest[interval - 1]), ts, by_tier)
+
+    def with_pending(self, pending: History, *, by_tier: bool = True) -> ModelLevels:
+        """Return the levels at the end of ``pending``: steps after all others, of intervals that are still open.
+
+        Those that have become part of the history since are left out.
+        """
+        history = self._market.history
+        pending = pending.slice(pending.steps_until(int(history.step_end[-1])), len(pending))
+        if not len(pending):
+            return self.at(int(history.step_end[-1]), by_tier=by_tier)
+        interval = self._advance_to(len(self._known) - 1)
+        book = self._scratch
+        book.assign(self._running)
+        drive(book, history, self._epochs, interval, len(history))
+        drive(book, pending, self._epochs, 0, len(pending))
+        known = np.flatnonzero(~np.isnan(pending.open_interest))
+        newest = pending.open_interest[known[-1]] if len(known) else history.open_interest[interval - 1]
+        return self._levels(book, float(newest), int(pending.step_end[-1]), by_tier)
+
+    def extend(self, market: Market) -> None:
+        """Go on with ``market``, whose history begins with the steps known so far."""
+        done = len(self._market.history)
+        more = np.flatnonzero(~np.isnan(market.history.open_interest[done:]))
+        self._known = np.concatenate([self._known, done + more])
+        self._market = market
+
+    def _advance_to(self, newest: int) -> int:
+        """Bring the running book to the end of the interval of a known open interest; return the step after it."""
         interval = int(self._known[newest]) + 1
         if interval < self._at:
             # Books are kept from the first question on that looks back: who replays in order needs none.
@@ -242,21 +278,18 @@ class BookTimeline:
         if not step <= self._at <= interval:
             self._running.assign(kept)
             self._at = step
-        book = self._running
-        drive(book, history, self._epochs, self._at, interval)
+        drive(self._running, self._market.history, self._epochs, self._at, interval)
         self._at = interval
-        if stop > interval:
-            # The interval since the newest open interest is still open; it is advanced on a copy only.
-            book = self._scratch
-            book.assign(self._running)
-            drive(book, history, self._epochs, interval, stop)
+        return interval
+
+    def _levels(self, book: PositionBook, open_interest: float, ts: int, by_tier: bool) -> ModelLevels:
         first_bin, qty = book.levels(by_tier=by_tier)
         return ModelLevels(
             width=book.width,
             first_bin=first_bin,
             leverage=self._leverage,
             qty=qty,
-            open_interest=float(history.open_interest[interval - 1]),
+            open_interest=open_interest,
             no_level=book.no_level(),
             unknown_entry=book.unknown_entry(),
             bracket_table=in_force(self._epochs, ts).table_id,

@@ -36,6 +36,8 @@ class Model:
         Whether it cannot do without trades; else candles can stand in for them.
     has_time_axis : bool
         Whether what it shows evolves from one moment to the next, rather than being selected anew at each.
+    sees_open_intervals : bool
+        Whether it shows what came since the last whole interval (``BookTimeline.with_pending``).
     timeline : callable
         (market, parameters in force) to a ``Timeline``.
     original : Parameters or None
@@ -53,6 +55,7 @@ class Model:
     has_time_axis: bool
     timeline: Callable[[Market, Parameters], Timeline]
     original: Parameters | None = None
+    sees_open_intervals: bool = False
 
     def resolve(self, given: Parameters) -> Parameters:
         """Return the parameters in force; raises ``ParameterError`` as ``models.parameters.resolve`` does."""
@@ -75,6 +78,7 @@ MODELS: dict[str, Model] = {
             needs_trades=False,
             has_time_axis=True,
             timeline=position_book.BookTimeline,
+            sees_open_intervals=True,
         ),
         Model(
             id=time_evolving.ID,

@@ -8,6 +8,7 @@ that an answer can.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -47,6 +48,40 @@ class Candles:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one symbol as they are stored, by time; amounts in base units, prices in quote units.
+
+    Attributes
+    ----------
+    flow_ts, flow_bin : int64, shape (F,)
+        End of the minute and price bin, ascending; a minute and bin have a row for each size class.
+    flow_buy, flow_sell, flow_notional : float64, shape (F,)
+        Bought and sold by takers, and the notional of both.
+    covered : int64, shape (n, 2)
+        Stretches for which trades are known, start and end.
+    klines, mark : list of Candles
+        By period, shortest first.
+    oi_ts, oi : shape (O,)
+        Open interest.
+    funding_ts, funding : shape (G,)
+        Settlements.
+    """
+
+    flow_ts: Ints
+    flow_bin: Ints
+    flow_buy: Floats
+    flow_sell: Floats
+    flow_notional: Floats
+    covered: Ints
+    klines: list[Candles]
+    mark: list[Candles]
+    oi_ts: Ints
+    oi: Floats
+    funding_ts: Ints
+    funding: Floats
+
+
 def load_history(
     cur: duckdb.DuckDBPyConnection, symbol_id: int, base_bin: float, *, until: int | None = None
 ) -> History:
@@ -68,19 +103,19 @@ def load_history(
     History
         All steps; empty when nothing is stored.
     """
-    limit = until if until is not None else np.iinfo(np.int64).max
+    return history_of(_read_rows(cur, symbol_id, until if until is not None else np.iinfo(np.int64).max), base_bin)
+
+
+def _read_rows(cur: duckdb.DuckDBPyConnection, symbol_id: int, limit: int) -> Rows:
     parameters = [symbol_id, limit]
-    # Added up here and not by the database, whose order of additions differs from run to run.
-    classes = cur.execute(
+    # Added up elsewhere and not by the database, whose order of additions differs from run to run.
+    flow = cur.execute(
         """
         SELECT ts_event, bin, buy_qty AS buy, sell_qty AS sell, buy_notional + sell_notional AS notional
         FROM flow WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event, bin, size_class
         """,
         parameters,
     ).fetchnumpy()
-    ts, bins = classes["ts_event"], classes["bin"]
-    first = np.flatnonzero(np.concatenate([[True], (ts[1:] != ts[:-1]) | (bins[1:] != bins[:-1])])[: len(ts)])
-    buy, sell, notional = (_sums(classes[name], first) for name in ("buy", "sell", "notional"))
     covered = cur.execute(
         """
         SELECT ts_start, least(ts_end, $2) AS ts_end FROM ledger
@@ -88,8 +123,6 @@ def load_history(
         """,
         parameters,
     ).fetchnumpy()
-    klines = _read_candles(cur, "klines", "volume, taker_buy_volume", parameters)
-    mark = _read_candles(cur, "mark_price", "0.0 AS volume, 0.0 AS taker_buy_volume", parameters)
     oi = cur.execute(
         """
         SELECT ts_event, open_interest FROM open_interest WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event
@@ -99,19 +132,55 @@ def load_history(
     funding = cur.execute(
         "SELECT ts_event, rate FROM funding WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event", parameters
     ).fetchnumpy()
+    return Rows(
+        flow_ts=flow["ts_event"],
+        flow_bin=flow["bin"],
+        flow_buy=flow["buy"],
+        flow_sell=flow["sell"],
+        flow_notional=flow["notional"],
+        covered=np.stack([covered["ts_start"], covered["ts_end"]], axis=1),
+        klines=_read_candles(cur, "klines", "volume, taker_buy_volume", parameters),
+        mark=_read_candles(cur, "mark_price", "0.0 AS volume, 0.0 AS taker_buy_volume", parameters),
+        oi_ts=oi["ts_event"],
+        oi=oi["open_interest"],
+        funding_ts=funding["ts_event"],
+        funding=funding["rate"],
+    )
+
+
+def history_of(
+    rows: Rows, base_bin: float, *, before: float = np.nan, unsettled: Sequence[tuple[int, float]] = ()
+) -> History:
+    """Put the rows of one symbol on one line of steps; see ``assemble``.
+
+    Parameters
+    ----------
+    rows : Rows
+        Of the whole history, or of what follows it.
+    base_bin : float
+        Width of the symbol's flow bins, quote units.
+    before : float
+        Newest price before the rows, quote units; NaN where none is known.
+    unsettled : sequence of (int, float)
+        Settlements after the last step before the rows, which belong to the first of these: time and rate.
+    """
+    ts, bins = rows.flow_ts, rows.flow_bin
+    first = np.flatnonzero(np.concatenate([[True], (ts[1:] != ts[:-1]) | (bins[1:] != bins[:-1])])[: len(ts)])
+    buy, sell, notional = (_sums(values, first) for values in (rows.flow_buy, rows.flow_sell, rows.flow_notional))
     return assemble(
         flow_end=ts[first],
         flow_price=notional / (buy + sell),
         flow_buy=buy,
         flow_sell=sell,
-        covered=np.stack([covered["ts_start"], covered["ts_end"]], axis=1),
-        klines=klines,
-        mark=mark,
-        oi_ts=oi["ts_event"],
-        oi=oi["open_interest"],
-        funding_ts=funding["ts_event"],
-        funding=funding["rate"],
+        covered=rows.covered,
+        klines=rows.klines,
+        mark=rows.mark,
+        oi_ts=rows.oi_ts,
+        oi=rows.oi,
+        funding_ts=np.concatenate([np.array([of[0] for of in unsettled], dtype=np.int64), rows.funding_ts]),
+        funding=np.concatenate([np.array([of[1] for of in unsettled], dtype=np.float64), rows.funding]),
         base_bin=base_bin,
+        before=before,
     )
 
 
@@ -150,6 +219,7 @@ def assemble(
     funding_ts: Ints,
     funding: Floats,
     base_bin: float,
+    before: float = np.nan,
 ) -> History:
     """Put the sources of one symbol on one line of steps.
 
@@ -165,6 +235,8 @@ def assemble(
         Open interest and settlements by time.
     base_bin : float
         Width of the bins over which a candle's volume is spread.
+    before : float
+        Newest price before all of it, quote units; NaN where none is known.
     """
     trades = _trade_candles(flow_end, flow_price, flow_buy, flow_sell)
     volume = _layer(_merge(covered), [(Source.KLINES, candles) for candles in klines])
@@ -206,7 +278,7 @@ def assemble(
         step_end=step_end,
         mark_low=low,
         mark_high=high,
-        mark_close=_forward_filled(close),
+        mark_close=_forward_filled(close, before),
         path_source=path_source,
         open_interest=open_interest,
         funding_rate=rate,
@@ -291,8 +363,8 @@ def _spread(candles: Candles, base_bin: float) -> tuple[Ints, Floats, Floats, Fl
     return traded.end[of], (bottom + top) / 2, qty * bought, qty * (1 - bought)
 
 
-def _forward_filled(values: Floats) -> Floats:
-    """Return ``values`` with each NaN replaced by the last number before it; leading NaN stay."""
+def _forward_filled(values: Floats, before: float) -> Floats:
+    """Return ``values`` with each NaN replaced by the last number before it, leading ones by ``before``."""
     known = np.where(np.isnan(values), -1, np.arange(len(values)))
     at = np.maximum.accumulate(known) if len(values) else known
-    return np.where(at >= 0, values[np.maximum(at, 0)], np.nan)
+    return np.where(at >= 0, values[np.maximum(at, 0)], before)

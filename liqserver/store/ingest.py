@@ -220,7 +220,7 @@ def ingest(
                 )
             except FileRejectedError as error:
                 result = _result(file, Status.REJECTED, size, began, reason=str(error))
-            except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
+            except (OSError, duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
                 raise StoreError(f"{file.path.name} could not be written to {db.path}: {error}") from error
             finally:
                 if prepared.csv is not None and prepared.csv.path != file.path:
@@ -489,6 +489,24 @@ def _stated_tick_size(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -
         return tick_size, instruments.SOURCE
     tick_size = BUILTIN_TICK_SIZES.get((venue, symbol))
     return (tick_size, "built in") if tick_size is not None else None
+
+
+def register_symbol(db: Database, venue: str, symbol: str, price: float, tick_size: float, source: str) -> SymbolKey:
+    """Register a symbol that comes without files; its bins are sized by ``price``.
+
+    What the exchange or we state of its tick goes before ``tick_size``.
+
+    Raises
+    ------
+    StoreError
+        If the database is open for reading only.
+    """
+    if db.read_only:
+        raise StoreError(f"{db.path} is open for reading only")
+    with db.transaction() as cur:
+        return _register(
+            cur, venue, symbol, price, *(_stated_tick_size(cur, venue, symbol) or (tick_size, source)), None
+        )
 
 
 def _register(

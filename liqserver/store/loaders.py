@@ -50,7 +50,7 @@ _PARSE_ERRORS = (duckdb.ConversionException, duckdb.InvalidInputException, duckd
 # Trade ids per bucket when a file with gaps or copies is looked at more closely.
 _BUCKET = 1 << 16
 # Quote units are summed in whole millionths.
-_NOTIONAL_SCALE = 1_000_000
+NOTIONAL_SCALE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +193,8 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
         SELECT {symbol.symbol_id}, {file_id}, (minute + 1) * {MINUTE}, (minute + 1) * {MINUTE}, bin, size - 1,
                coalesce(sum(qty) FILTER (NOT is_buyer_maker), 0)::DOUBLE / {qty_scale},
                coalesce(sum(qty) FILTER (is_buyer_maker), 0)::DOUBLE / {qty_scale},
-               coalesce(sum(notional) FILTER (NOT is_buyer_maker), 0)::DOUBLE / {_NOTIONAL_SCALE},
-               coalesce(sum(notional) FILTER (is_buyer_maker), 0)::DOUBLE / {_NOTIONAL_SCALE},
+               coalesce(sum(notional) FILTER (NOT is_buyer_maker), 0)::DOUBLE / {NOTIONAL_SCALE},
+               coalesce(sum(notional) FILTER (is_buyer_maker), 0)::DOUBLE / {NOTIONAL_SCALE},
                coalesce(sum(count) FILTER (NOT is_buyer_maker), 0),
                coalesce(sum(count) FILTER (is_buyer_maker), 0)
         FROM reduced GROUP BY minute, bin, size ORDER BY minute, bin, size
@@ -273,7 +273,7 @@ def _reduce(cur: duckdb.DuckDBPyConnection, csv: Csv, source: str, base_bin: flo
                    + (n >= 1e6)::UTINYINT AS size,
                is_buyer_maker,
                sum((quantity * {qty_scale})::BIGINT) AS qty,
-               sum((n * {_NOTIONAL_SCALE})::BIGINT) AS notional,
+               sum((n * {NOTIONAL_SCALE})::BIGINT) AS notional,
                count(*) AS count,
                bit_xor(hash(agg_trade_id)) AS ids,
                list({{id: agg_trade_id, price: price, qty: quantity, ts: transact_time}})
@@ -307,7 +307,7 @@ def _reduce_compiled(
         minute=MINUTE // csv.to_ns,
         base_bin=base_bin,
         qty_scale=qty_scale,
-        notional_scale=_NOTIONAL_SCALE,
+        notional_scale=NOTIONAL_SCALE,
         large_notional=LARGE_TRADE_NOTIONAL,
         threads=threads,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from liqserver.kernel import History
 from liqserver.margin import BracketTable, builtin_tables
 from liqserver.models.market import Market
 from liqserver.store.brackets import bracket_history
@@ -57,6 +59,14 @@ class StoreMarkets:
             brackets=tuple(brackets.tables) if brackets is not None else (),
             details=StoreDetails(self._database.cursor, symbol_id, history),
         )
+
+    def grown(self, market: Market, history: History) -> Market:
+        """Return ``market`` with ``history``, which begins with the one it has; details are read anew when needed."""
+        cur = self._database.cursor()
+        [(symbol_id,)] = cur.execute(
+            "SELECT symbol_id FROM symbols WHERE venue = ? AND symbol = ?", [market.venue, market.symbol]
+        ).fetchall()
+        return replace(market, history=history, details=StoreDetails(self._database.cursor, symbol_id, history))
 
 
 def bracket_tables(path: Path, venue: str, symbol: str) -> tuple[BracketTable, ...]:

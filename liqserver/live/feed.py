@@ -1,0 +1,209 @@
+"""Published events in: what is open shows at once, what has ended is stored and joins the history."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from liqserver.kernel import History
+from liqserver.live.engine import LevelsEngine
+from liqserver.live.errors import InvalidField, Refused
+from liqserver.live.intake import Added, Intake
+from liqserver.live.names import find_symbol
+from liqserver.store.database import Database, StoreError
+from liqserver.store.events import Batch
+from liqserver.store.history import MINUTE, history_of
+from liqserver.store.ingest import register_symbol
+from liqserver.store.live_rows import (
+    LiveRows,
+    settlements_after,
+    stored_symbol,
+    stored_symbols,
+    write_live,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a symbol is; UNIX nanoseconds.
+
+    Attributes
+    ----------
+    venue, symbol : str
+        Which.
+    durable : int
+        Every event before this moment is stored and need never be sent again.
+    accepts_from : int
+        Events before this moment are refused.
+    watermarks : dict of str to int
+        Newest moment of each input.
+    """
+
+    venue: str
+    symbol: str
+    durable: int
+    accepts_from: int
+    watermarks: dict[str, int]
+
+
+class _Symbol:
+    """One symbol's intake and what its history needs."""
+
+    def __init__(self, key: tuple[str, str], symbol_id: int, base_bin: float, closed_until: int) -> None:
+        self.key = key
+        self.symbol_id = symbol_id
+        self.base_bin = base_bin
+        self.intake = Intake(base_bin, closed_until)
+        self.durable = closed_until
+        self.lock = threading.Lock()
+        # Newest price of what has ended: what the next steps begin with.
+        self.close = np.nan
+        # Settlements after the last step: they belong to the step that follows.
+        self.unsettled: list[tuple[int, float]] = []
+
+
+class Feed:
+    """Takes batches of any symbol, from several threads; owns what is written of them.
+
+    Parameters
+    ----------
+    database : Database
+        Open for writing.
+    engine : LevelsEngine
+        Answers from what was taken.
+    clock : callable
+        UNIX nanoseconds of now.
+    """
+
+    def __init__(self, database: Database, engine: LevelsEngine, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._symbols: dict[tuple[str, str], _Symbol] = {}
+        self._unwritten: list[tuple[_Symbol, LiveRows]] = []
+        self._writing = threading.Lock()
+
+    def publish(self, venue: str, symbol: str, tick_size: float, batch: Batch) -> tuple[Added, Position]:
+        """Take a batch; what it changes can be asked for when this returns.
+
+        Raises
+        ------
+        InvalidField, UnknownName
+            If the symbol is not known and venue or tick size are missing, or are not allowed.
+        Refused
+            If the database is only read.
+        """
+        of = self._symbol(venue, symbol, tick_size, batch)
+        with of.lock:
+            added = of.intake.add(batch)
+            ended = of.intake.close()
+            steps = None
+            if ended is not None:
+                steps = self._steps(of, ended)
+                with self._lock:
+                    self._unwritten.append((of, ended))
+            if added.accepted or ended is not None:
+                self._engine.extend(*of.key, steps, self._pending(of))
+            return added, self._position(of)
+
+    def position(self, venue: str, symbol: str) -> Position:
+        """Return how far a symbol is; raises as `publish` does."""
+        of = self._symbol(venue, symbol, 0.0, None)
+        with of.lock:
+            return self._position(of)
+
+    def refresh(self, venue: str, symbol: str) -> None:
+        """Have a market read anew, of which files brought data; see ``LevelsEngine.refresh``."""
+        with self._lock:
+            of = self._symbols.get((venue, symbol))
+        if of is None:
+            self._engine.refresh(venue, symbol)
+            return
+        with of.lock:
+            self.write()
+            self._engine.refresh(venue, symbol)
+            self._engine.extend(venue, symbol, None, self._pending(of))
+
+    def write(self) -> list[Position]:
+        """Store what has ended since the last call, and return the symbols it is of with how far they are then."""
+        with self._writing:
+            with self._lock:
+                rows, self._unwritten = self._unwritten, []
+            if not rows:
+                return []
+            try:
+                write_live(self._database, [(of.symbol_id, ended) for of, ended in rows], self._clock())
+            except BaseException:
+                with self._lock:
+                    self._unwritten = rows + self._unwritten
+                raise
+            for of, ended in rows:
+                of.durable = max(of.durable, ended.end)
+            return [self._position(of) for of in {id(of): of for of, _ in rows}.values()]
+
+    def _symbol(self, venue: str, symbol: str, tick_size: float, batch: Batch | None) -> _Symbol:
+        with self._lock:
+            held = self._symbols.get((venue, symbol))
+        if held is not None:
+            return held
+        if self._database.read_only:
+            raise Refused("READ_ONLY", "this server holds its database for reading only")
+        key = self._known(venue, symbol, tick_size, batch)
+        with self._lock:
+            if key not in self._symbols:
+                stored = stored_symbol(self._database, *key)
+                history = self._engine.resident(*key).market.history
+                end = int(history.step_end[-1]) if len(history) else 0
+                closed_until = -(-max(end, stored.until) // MINUTE) * MINUTE
+                made = _Symbol(key, stored.symbol_id, stored.base_bin, closed_until)
+                made.close = float(history.mark_close[-1]) if len(history) else np.nan
+                made.unsettled = settlements_after(self._database, stored.symbol_id, end)
+                self._symbols[key] = made
+            held = self._symbols[venue, symbol] = self._symbols[key]
+        return held
+
+    def _known(self, venue: str, symbol: str, tick_size: float, batch: Batch | None) -> tuple[str, str]:
+        names = stored_symbols(self._database)
+        if any(of[1] == symbol and venue in ("", of[0]) for of in names) or not (venue and symbol and batch):
+            return find_symbol(names, venue, symbol)
+        prices = np.concatenate([batch.trade_price, batch.mark_price])
+        prices = prices[np.isfinite(prices) & (prices > 0)]
+        if not (np.isfinite(tick_size) and tick_size > 0):
+            raise InvalidField("tick_size", tick_size, f"must be a positive number: {venue}:{symbol} is new")
+        if not len(prices):
+            raise InvalidField(
+                "trades", "without prices", f"but {venue}:{symbol} is new: its first batch needs trades or mark prices"
+            )
+        try:
+            register_symbol(self._database, venue, symbol, float(prices[0]), tick_size, "published")
+        except StoreError as error:
+            raise Refused("SYMBOL_REFUSED", str(error)) from None
+        self._engine.refresh(venue, symbol)
+        return venue, symbol
+
+    def _steps(self, of: _Symbol, rows: LiveRows) -> History | None:
+        """Return the steps of rows that have ended, None if there are none."""
+        steps = self._history(of, rows, None)
+        settled = [*of.unsettled, *zip(*(rows.funding[name].tolist() for name in ("ts_event", "rate")), strict=True)]
+        if steps is not None:
+            of.close = float(steps.mark_close[-1])
+            settled = [row for row in settled if row[0] > int(steps.step_end[-1])]
+        of.unsettled = settled
+        return steps
+
+    def _pending(self, of: _Symbol) -> History | None:
+        found = of.intake.pending()
+        return None if found is None else self._history(of, *found)
+
+    def _history(self, of: _Symbol, rows: LiveRows, now: int | None) -> History | None:
+        """Return rows as steps that follow those before; None if there are none."""
+        history = history_of(rows.rows(now), of.base_bin, before=of.close, unsettled=of.unsettled)
+        return history if len(history) else None
+
+    def _position(self, of: _Symbol) -> Position:
+        resident = self._engine.resident(*of.key)
+        return Position(*of.key, of.durable, of.intake.ended(), resident.watermarks(resident.end))

@@ -1,0 +1,201 @@
+"""Published events: the live market equals the one read back, and the one built from files, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from liqserver.kernel import History
+from liqserver.live.answers import LevelsQuery
+from liqserver.live.engine import LevelsEngine
+from liqserver.live.feed import Feed
+from liqserver.live.intake import BOUND
+from liqserver.store.database import Database
+from liqserver.store.events import Batch, archive_batches
+from liqserver.store.history import MINUTE
+from liqserver.store.ingest import ingest
+from liqserver.store.markets import StoreMarkets
+
+HOUR = 60 * MINUTE
+KINDS = {
+    "trade": ("trade_id", "trade_ts", "trade_price", "trade_qty", "taker_buy"),
+    "mark": ("mark_ts", "mark_price"),
+    "oi": ("oi_ts", "open_interest"),
+    "funding": ("funding_ts", "funding_rate", "funding_hours"),
+}
+
+
+@pytest.fixture(scope="module")
+def batches(market_archive: Path) -> list[Batch]:
+    """Four hours of a simulated market, a minute in each batch."""
+    found = [batch for _, batch in archive_batches([market_archive], MINUTE)]
+    return found[: 4 * 60]
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database(tmp_path / "live.duckdb") as made:
+        yield made
+
+
+def fed(database: Database) -> tuple[Feed, LevelsEngine]:
+    engine = LevelsEngine(StoreMarkets(database))
+    return Feed(database, engine, lambda: 1), engine
+
+
+def publish(feed: Feed, batch: Batch) -> None:
+    added, _ = feed.publish("BINANCE", "BTCUSDT", 0.1, batch)
+    assert not added.refused
+
+
+def assert_same(one: History, other: History) -> None:
+    for of in fields(History):
+        np.testing.assert_array_equal(getattr(one, of.name), getattr(other, of.name), err_msg=of.name)
+
+
+def live_history(engine: LevelsEngine) -> History:
+    return engine.resident("BINANCE", "BTCUSDT").market.history
+
+
+def stored_history(database: Database) -> History:
+    return StoreMarkets(database).market("BINANCE", "BTCUSDT").history
+
+
+def together(*batches: Batch) -> Batch:
+    columns = {
+        name: np.concatenate([getattr(of, name) for of in batches]) for names in KINDS.values() for name in names
+    }
+    return Batch(**columns, complete_until=batches[-1].complete_until)
+
+
+def test_published_market_equals_what_is_read_back_and_what_files_give(
+    database: Database, batches: list[Batch], market_archive: Path, tmp_path: Path
+) -> None:
+    feed, engine = fed(database)
+    for batch in batches:
+        publish(feed, batch)
+    feed.write()
+    live = live_history(engine)
+    assert len(live) == len(batches) - 1
+    assert_same(live, stored_history(database))
+    with Database(tmp_path / "files.duckdb") as files:
+        ingest(files, [market_archive])
+        built = stored_history(files)
+        assert_same(live, built.slice(0, len(live)))
+        moment = int(live.step_end[-1])
+        query = LevelsQuery("BTCUSDT", per_tier=True)
+        ours, theirs = engine.levels(query, moment), LevelsEngine(StoreMarkets(files)).levels(query, moment)
+    assert ours.by_tier.tobytes() == theirs.by_tier.tobytes()
+    assert ours.provenance.watermarks == theirs.provenance.watermarks
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_order_within_the_bound_and_repetition_change_nothing(
+    batches: list[Batch], tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    whole = together(*batches[:60])
+    order = {}
+    for kind, names in KINDS.items():
+        ts = getattr(whole, names[1] if kind == "trade" else names[0])
+        # Each event comes up to the bound late, and some come twice.
+        rows = np.repeat(np.arange(len(ts)), rng.choice([1, 2], len(ts), p=[0.9, 0.1]))
+        late = ts[rows] + rng.integers(0, BOUND // 2, len(rows))
+        order[kind] = rows[np.argsort(late, kind="stable")], np.sort(late)
+    path = tmp_path_factory.mktemp("feed") / "live.duckdb"
+    with Database(path) as database:
+        feed, engine = fed(database)
+        cuts = np.sort(rng.integers(int(whole.trade_ts[0]), int(whole.trade_ts[-1]), 80))
+        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), 2**62], strict=True):
+            columns = {}
+            for kind, names in KINDS.items():
+                rows, moments = order[kind]
+                part = rows[(moments >= start) & (moments < end)]
+                columns |= {name: getattr(whole, name)[part] for name in names}
+            publish(feed, Batch(**columns))
+        publish(feed, Batch(complete_until=whole.complete_until))
+        feed.write()
+        live = live_history(engine)
+        assert_same(live, stored_history(database))
+    with Database(path.with_name("orderly.duckdb")) as database:
+        feed, engine = fed(database)
+        for batch in batches[:60]:
+            publish(feed, batch)
+        assert_same(live, live_history(engine))
+
+
+def test_restart_in_the_middle_goes_on_from_what_is_stored(database: Database, batches: list[Batch]) -> None:
+    feed, engine = fed(database)
+    for batch in batches[:100]:
+        publish(feed, batch)
+    feed.write()
+    for batch in batches[100:130]:
+        publish(feed, batch)
+    # Gone without a word: what was not written is lost, and sent again from what was durable on.
+    feed, engine = fed(database)
+    durable = feed.position("BINANCE", "BTCUSDT").durable
+    assert durable == batches[98].complete_until
+    for batch in batches:
+        if batch.complete_until is not None and batch.complete_until > durable:
+            feed.publish("BINANCE", "BTCUSDT", 0.1, batch)
+    feed.write()
+    live = live_history(engine)
+    assert_same(live, stored_history(database))
+    assert len(live) == len(batches) - 1
+
+
+def test_open_interval_shows_at_once_and_counts_for_good_later(database: Database, batches: list[Batch]) -> None:
+    feed, engine = fed(database)
+    for batch in batches[:120]:
+        publish(feed, batch)
+    before = engine.levels(LevelsQuery("BTCUSDT"))
+    newest = replace(batches[120], complete_until=None)
+    half = int(np.median(newest.trade_ts))
+    part = {}
+    for kind, names in KINDS.items():
+        ts = getattr(newest, names[1] if kind == "trade" else names[0])
+        part |= {name: getattr(newest, name)[ts <= half] for name in names}
+    crash = float(before.provenance.current_price.value * 0.9)
+    publish(feed, replace(Batch(**part), mark_ts=np.array([half + 1]), mark_price=np.array([crash])))
+    shown = engine.levels(LevelsQuery("BTCUSDT", down=0.5, up=0.5))
+    assert shown.provenance.as_of == half + 1
+    assert shown.provenance.current_price.value == crash
+    # The sweep takes effect with the tick: no long above the crash is left.
+    assert shown.amount[0][shown.price > crash].sum() == 0
+    assert before.amount[0][before.price > crash].sum() > 0
+    # The closed history knows nothing of it yet.
+    assert int(live_history(engine).step_end[-1]) < half
+    past = engine.levels(LevelsQuery("BTCUSDT"), int(live_history(engine).step_end[-1]))
+    assert past.provenance.current_price.value != crash
+
+
+def test_late_events_are_refused_with_the_reason_and_the_others_count(database: Database, batches: list[Batch]) -> None:
+    feed, _ = fed(database)
+    for batch in batches[:10]:
+        publish(feed, batch)
+    ended = feed.position("BINANCE", "BTCUSDT").accepts_from
+    mixed = Batch(
+        trade_id=np.array([900_000_001, 900_000_002]),
+        trade_ts=np.array([ended - 1, ended]),
+        trade_price=np.array([1e5, 1e5]),
+        trade_qty=np.array([1.0, 1.0]),
+        taker_buy=np.array([True, False]),
+        mark_ts=np.array([ended, ended + 1]),
+        mark_price=np.array([np.nan, 1e5]),
+        oi_ts=np.array([ended]),
+        open_interest=np.array([5.0]),
+    )
+    added, _ = feed.publish("BINANCE", "BTCUSDT", 0.0, mixed)
+    assert added.accepted == 2
+    assert [(of.kind, of.index) for of in added.refused] == [("trades", 0), ("mark_price", 0), ("open_interest", 0)]
+    assert "must be at least" in added.refused[0].reason
+    assert "price was nan" in added.refused[1].reason
+    again, _ = feed.publish("BINANCE", "BTCUSDT", 0.0, mixed)
+    assert (again.accepted, again.repeated) == (0, 2)
