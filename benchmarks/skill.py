@@ -1,0 +1,169 @@
+"""Placement skill on real data: hourly liquidations as a model predicts them, against those that happened.
+
+    python -m benchmarks.skill                              # position_book and time_evolving on the shared data
+    python -m benchmarks.skill --audit audit.csv            # of `liqserver audit SYMBOL --every 1h --format csv`
+    python -m benchmarks.skill --data FOLDER --symbol ETHUSDT --cut 2026-03-01
+
+A folder holds archive files and ``liquidations_1h.csv`` (open_time in milliseconds, liquidation_long_usd,
+liquidation_short_usd). The regression is fitted before the cut and scored after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from liqserver.score import HISTORY, Intervals, Skill, path_controls, placement_skill, regroup
+
+HOUR, MINUTE, MS = 3_600_000_000_000, 60_000_000_000, 1_000_000
+SHARED = Path(os.environ.get("LIQSERVER_SHARED_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
+SIDES = ("long", "short")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Hours of one market: their prices, controls by side, and what was really liquidated (2, N), quote units."""
+
+    hours: Intervals
+    controls: tuple[Floats, Floats]
+    liquidated: Floats
+
+
+def read_truth(candles: Intervals, period: int, liquidations: Path) -> Truth:
+    """Join candles with the liquidations of each hour; hours that file lacks are NaN."""
+    hours = regroup(candles, period)
+    with liquidations.open() as file:
+        rows = list(csv.DictReader(file))
+    at = np.array([int(row["open_time"]) * MS for row in rows], dtype=np.int64)
+    usd = np.array([[float(row[f"liquidation_{side}_usd"]) for row in rows] for side in SIDES])
+    return Truth(hours, (path_controls(hours, 0), path_controls(hours, 1)), joined(hours.open_time, at, usd))
+
+
+def joined(open_time: NDArray[np.int64], at: NDArray[np.int64], values: Floats) -> Floats:
+    """Return the columns of ``values`` (k, M) that belong to ``open_time`` (N,), NaN where there is none."""
+    order = np.argsort(at)
+    found = np.minimum(np.searchsorted(at[order], open_time), len(at) - 1)
+    column = order[found]
+    return np.where(at[column] == open_time, values[:, column], np.nan)
+
+
+def read_audit(path: Path) -> tuple[NDArray[np.int64], Floats]:
+    """Read hourly rows of `liqserver audit`: UNIX nanoseconds, and liquidated notional (2, M)."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    at = np.array([int(row["open_time"]) * MS for row in rows], dtype=np.int64)
+    if len(at) < 2 or np.any(np.diff(at) != HOUR):
+        raise SystemExit(f"{path} must have one row for every hour: use liqserver audit --every 1h --unit notional")
+    return at, np.array([[float(row[f"liquidated_{side}"]) for row in rows] for side in SIDES])
+
+
+def measure(truth: Truth, at: NDArray[np.int64], liquidated: Floats, start: int, cut: int) -> list[Skill | None]:
+    """Return the skill of longs and shorts of predictions ``liquidated`` (2, M) at ``at`` (M,)."""
+    predicted = joined(truth.hours.open_time, at, liquidated)
+    use = truth.hours.open_time >= start
+    return [
+        placement_skill(
+            truth.hours.open_time[use],
+            predicted[side][use],
+            truth.liquidated[side][use],
+            truth.controls[side][use],
+            cut,
+        )
+        for side in range(2)
+    ]
+
+
+def show(name: str, skills: list[Skill | None]) -> None:
+    """Print one model's figures, each with its interval."""
+    for side, skill in zip(SIDES, skills, strict=True):
+        if skill is None:
+            print(f"{name:<36}{side + 's':<7}not enough data")
+            continue
+        cells = [
+            f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]" if signed else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+            for e, signed in ((skill.r, 0), (skill.alone, 0), (skill.gain, 1), (skill.controls, 0))
+        ]
+        n = f"{skill.scored} ({skill.days} d)"
+        print(f"{name:<36}{side + 's':<7}" + "".join(f"{c:<25}" for c in cells) + n, flush=True)
+
+
+def header() -> str:
+    """Return the head of the table that ``show`` fills."""
+    names = ("r", "R² of the map alone", "gain over the controls", "R² of the controls")
+    return f"{'model':<36}{'side':<7}" + "".join(f"{name:<25}" for name in names) + "n"
+
+
+def day(text: str) -> int:
+    """Return UNIX nanoseconds of a date, UTC."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
+
+
+def ingested(data: Path, database: Path) -> None:
+    """Put the archive files of a folder into a database; ends the program if one is rejected."""
+    from liqserver.store.database import Database
+    from liqserver.store.ingest import Status, ingest
+
+    with Database(database) as opened:
+        report = ingest(opened, [data / "data"])
+    if report.of(Status.REJECTED):
+        raise SystemExit(f"rejected: {report.of(Status.REJECTED)}")
+
+
+def stored_candles(database: Path, symbol: str) -> Intervals:
+    """Read a symbol's five-minute candles back from a database."""
+    import duckdb
+
+    with duckdb.connect(str(database), read_only=True) as connection:
+        rows = connection.execute(
+            """
+            SELECT ts_event - period AS open_time, high, low, close, volume
+            FROM klines JOIN symbols USING (symbol_id) WHERE symbol = ? AND period = ? ORDER BY ts_event
+            """,
+            [symbol, 5 * MINUTE],
+        ).fetchnumpy()
+    return Intervals(rows["open_time"], rows["high"], rows["low"], rows["close"], rows["volume"])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=SHARED / "binance-btc-2025-12", help="folder of archive files")
+    parser.add_argument("--symbol", default="BTCUSDT")
+    parser.add_argument("--start", type=day, help="first day fitted on; the default is a week after the first candle")
+    parser.add_argument("--cut", type=day, default=day("2026-01-20"), help="first day scored on")
+    parser.add_argument("--audit", type=Path, action="append", default=[], help="hourly audit as CSV, notional")
+    parser.add_argument("--models", nargs="*", default=["time_evolving", "position_book"])
+    given = parser.parse_args(arguments)
+
+    import liqclient
+    from liqserver.rpc.server import EmbeddedServer
+
+    with tempfile.TemporaryDirectory() as folder:
+        database = Path(folder, "skill.duckdb")
+        ingested(given.data, database)
+        truth = read_truth(stored_candles(database, given.symbol), 5 * MINUTE, given.data / "liquidations_1h.csv")
+        start = given.start if given.start is not None else int(truth.hours.open_time[0]) + HISTORY * HOUR
+        print(header())
+        for path in given.audit:
+            show(path.name, measure(truth, *read_audit(path), start, given.cut))
+        if given.audit:
+            return
+        with EmbeddedServer(database) as server, liqclient.Client(server.target, timeout=120) as client:
+            for model in given.models:
+                answer = client.audit(given.symbol, model=model, interval=HOUR)
+                liquidated = np.stack([answer.liquidated_long, answer.liquidated_short])
+                show(model, measure(truth, answer.open_time, liquidated, start, given.cut))
+
+
+if __name__ == "__main__":
+    main()
