@@ -145,9 +145,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", nargs="*", default=["time_evolving", "position_book"])
     given = parser.parse_args(arguments)
 
-    import liqclient
-    from liqserver.rpc.server import EmbeddedServer
-
     with tempfile.TemporaryDirectory() as folder:
         database = Path(folder, "skill.duckdb")
         ingested(given.data, database)
@@ -158,6 +155,10 @@ def main(arguments: list[str] | None = None) -> None:
             show(path.name, measure(truth, *read_audit(path), start, given.cut))
         if given.audit:
             return
+
+        import liqclient
+        from liqserver.rpc.server import EmbeddedServer
+
         with EmbeddedServer(database) as server, liqclient.Client(server.target, timeout=120) as client:
             for model in given.models:
                 answer = client.audit(given.symbol, model=model, interval=HOUR)

@@ -16,10 +16,8 @@ WINDOWS = (4, 12, 24, 72, 168)
 HISTORY = max(WINDOWS)
 """Hours that must lie before an hour for its controls to be known."""
 
-# Added before the logarithm, as fractions of price: moves below a tenth of a percent liquidate next to nothing, and
-# a new extreme differs from none as soon as it is one.
-_MOVE_OFFSET = 1e-3
-_DEPTH_OFFSET = 1e-5
+# Added before the logarithm, a fraction of price: a basis point.
+_OFFSET = 1e-4
 
 NAMES = (
     "1",
@@ -100,9 +98,10 @@ def regroup(candles: Intervals, period: int, *, into: int = HOUR) -> Intervals:
 def path_controls(hours: Intervals, side: int) -> NDArray[np.float64]:
     """Return the controls of each hour for the liquidations of one side.
 
-    1, log(high / low), how far price moved against the side from the previous close (log and level), log volume, and
+    1, log range, how far price moved against the side from the previous close (log and level), log volume, and
     for each of ``WINDOWS`` how far it went beyond the extreme of so many hours before (log and level); 0 where it did
-    not. Moves are fractions of the price they start from.
+    not. Moves are fractions of the price they start from, and a basis point
+    is added before each logarithm.
 
     Parameters
     ----------
@@ -126,8 +125,8 @@ def path_controls(hours: Intervals, side: int) -> NDArray[np.float64]:
     adverse = beyond(before)
     columns = [
         np.ones(len(hours)),
-        np.log(hours.high / hours.low),
-        np.log(adverse + _MOVE_OFFSET),
+        np.log(np.log(hours.high / hours.low) + _OFFSET),
+        np.log(adverse + _OFFSET),
         adverse,
         np.log(hours.volume),
     ]
@@ -137,7 +136,7 @@ def path_controls(hours: Intervals, side: int) -> NDArray[np.float64]:
             past = sliding_window_view(far[:-1], window)
             extreme[window:] = past.min(axis=1) if side == 0 else past.max(axis=1)
         depth = beyond(extreme)
-        columns += [np.log(depth + _DEPTH_OFFSET), depth]
+        columns += [np.log(depth + _OFFSET), depth]
     out = np.stack(columns, axis=1)
     out[:HISTORY] = np.nan
     return out

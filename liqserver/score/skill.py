@@ -76,7 +76,8 @@ def placement_skill(
 ) -> Skill | None:
     """Measure the placement skill for one side: fit before ``cut``, score from ``cut`` on.
 
-    Regressions are by ordinary least squares. R² is relative to the mean of the part that is scored.
+    Regressions are by ordinary least squares. R² is out of sample: 1 - squared error / squared
+    deviation from the mean of the part fitted on, which is all that a forecast without any knowledge has.
 
     Parameters
     ----------
@@ -117,6 +118,7 @@ def placement_skill(
             xs * xs,
             ys * ys,
             xs * ys,
+            np.square(ys - y[fit].mean()),
             squared_error(controls),
             squared_error(np.column_stack([controls, x])),
             squared_error(np.column_stack([np.ones(len(x)), x])),
@@ -137,8 +139,7 @@ def placement_skill(
 
 
 def _figures(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return r, R² of the controls, gain and R² alone from sums over intervals, shape (..., 9) -> (..., 4)."""
-    n, x, y, xx, yy, xy, base, full, alone = np.moveaxis(sums, -1, 0)
-    variation = yy - y * y / n
-    r = (xy - x * y / n) / np.sqrt((xx - x * x / n) * variation)
+    """Return r, R² of the controls, gain and R² alone from sums over intervals, shape (..., 10) -> (..., 4)."""
+    n, x, y, xx, yy, xy, variation, base, full, alone = np.moveaxis(sums, -1, 0)
+    r = (xy - x * y / n) / np.sqrt((xx - x * x / n) * (yy - y * y / n))
     return np.stack([r, 1 - base / variation, (base - full) / variation, 1 - alone / variation], axis=-1)

@@ -21,12 +21,12 @@ def test_controls_by_hand() -> None:
     market.low[last], market.high[last], market.close[last] = 98.0, 101.0, 98.5
     of = dict(zip(NAMES, path_controls(market, 0)[last], strict=True))
     assert of["1"] == 1
-    assert of["log range"] == pytest.approx(np.log(101 / 98))
+    assert of["log range"] == pytest.approx(np.log(np.log(101 / 98) + 1e-4))
     assert of["adverse move"] == pytest.approx(0.02)
-    assert of["log adverse move"] == pytest.approx(np.log(0.021))
+    assert of["log adverse move"] == pytest.approx(np.log(0.0201))
     assert of["log volume"] == pytest.approx(np.log(8))
     assert of["depth 4 h"] == pytest.approx(0.02)
-    assert of["log depth 4 h"] == pytest.approx(np.log(0.02 + 1e-5))
+    assert of["log depth 4 h"] == pytest.approx(np.log(0.0201))
     assert of["depth 12 h"] == of["depth 168 h"] == 0
     shorts = dict(zip(NAMES, path_controls(market, 1)[last], strict=True))
     assert shorts["adverse move"] == pytest.approx(0.01)

@@ -51,7 +51,7 @@ def test_figures_agree_with_numpy() -> None:
     assert skill.r.value == pytest.approx(np.corrcoef(x[1300:], y[1300:])[0, 1])
     slope, at_zero = np.polyfit(x[:1300], y[:1300], 1)
     error = y[1300:] - at_zero - slope * x[1300:]
-    assert skill.alone.value == pytest.approx(1 - (error @ error) / np.square(y[1300:] - y[1300:].mean()).sum())
+    assert skill.alone.value == pytest.approx(1 - (error @ error) / np.square(y[1300:] - y[:1300].mean()).sum())
 
 
 def test_units_are_millions() -> None:
