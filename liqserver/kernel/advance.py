@@ -7,7 +7,9 @@ Per step, in this order:
 3. *opened*: with V the traded volume, D the change of open interest in the step and d the tilt, the identity
    (both sides of every trade open or close, longs equal shorts) gives
    ``opened = (max(kappa*V, |D|) + D +- d) / 2`` on either side, at the prices that traded, spread over the
-   tiers, placed at their liquidation price. What the step's own path touches is liquidated in the step;
+   tiers, placed at their liquidation price. What the step's own path touches is liquidated in the step. With a
+   ``trend_tilt`` more of what opens against the trend has a level and less of what opens with it (or the other way
+   round); positions without levels make up for it;
 4. *closed*: what exceeds the open interest leaves, tier by tier in proportion to its hazard.
 
 More may be liquidated than the identity leaves room to close; then so much more was opened (somebody took the
@@ -49,6 +51,11 @@ AUDIT_COLUMNS = (
 _SMALLEST_SCALE = 1e-100
 # Slack of price / width for prices on the edge of a bin.
 _EDGE = 1e-9
+# Half-lives of the mean price that the trend is measured against, and of the typical distance from it, nanoseconds.
+_TREND_MEMORY = 3.0 * 3_600_000_000_000
+_TREND_SPREAD_MEMORY = 72.0 * 3_600_000_000_000
+# Distances from the mean beyond this many typical ones count as this many.
+_TREND_LIMIT = 3.0
 
 
 def advance(
@@ -94,6 +101,8 @@ def advance(
         book.shift,
         book.unplaced,
         book.edge,
+        book.trend,
+        book.ts,
         book.first_bin,
         1.0 / book.width,
         parameters.ratio,
@@ -102,7 +111,9 @@ def advance(
         parameters.hazard,
         parameters.kappa,
         parameters.taker_tilt,
+        parameters.trend_tilt,
         parameters.funding_erosion,
+        history.step_end,
         history.mark_low,
         history.mark_high,
         history.mark_close,
@@ -126,6 +137,8 @@ def _advance(
     shift: NDArray[np.float64],
     unplaced: NDArray[np.float64],
     edge: NDArray[np.int64],
+    trend: NDArray[np.float64],
+    ts: int,
     first_bin: int,
     per_width: float,
     ratio: NDArray[np.float64],
@@ -134,7 +147,9 @@ def _advance(
     hazard: NDArray[np.float64],
     kappa: float,
     tilt: float,
+    trend_tilt: float,
     erosion: float,
+    step_end: NDArray[np.int64],
     mark_low: NDArray[np.float64],
     mark_high: NDArray[np.float64],
     mark_close: NDArray[np.float64],
@@ -158,6 +173,7 @@ def _advance(
     total = np.empty(2)
     for side in range(2):
         total[side] = _total(side, mass, unplaced)
+    levelled = weight[:tiers].sum()
 
     start = 0
     while start < steps:
@@ -192,6 +208,10 @@ def _advance(
                     for side in range(2):
                         origin[side, t] = shift[side, t] * per_width + (first_bin - _EDGE)
 
+            against = 0.0
+            if trend_tilt != 0 and not math.isnan(mark_close[s]):
+                elapsed = step_end[s] - (step_end[s - 1] if s else ts)
+                against = -trend_tilt * _follow_trend(trend, math.log(mark_close[s]), elapsed)
             path = not math.isnan(mark_low[s])
             first_row, last_row = flow_offset[s], flow_offset[s + 1]
             turnover = max(kappa * flow, abs(target - total[LONG]))
@@ -230,6 +250,8 @@ def _advance(
                 # Nobody can have opened more than was traded.
                 opened = min(wanted, flow)
                 unexplained = wanted - opened
+                # Share of what opens that has a level, relative to a market without trend.
+                more = min(math.exp(sign * against), 1.0 / levelled) if against != 0 else 1.0
                 if opened > 0:
                     by_buy = 1.0 + sign * tilt
                     by_sell = 1.0 - sign * tilt
@@ -241,7 +263,8 @@ def _advance(
                         qty[row - first_row] = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
                     for t in range(tiers):
                         slope, at_zero = per_price[side, t], origin[side, t]
-                        unit = weight[t] / scale[side, t]
+                        tier = weight[t] * more
+                        unit = tier / scale[side, t]
                         bottom = lowest[s] * slope - at_zero
                         top = highest[s] * slope - at_zero
                         reach = touched - at_zero
@@ -251,7 +274,7 @@ def _advance(
                             low, high = int(bottom), int(top)
                             for row in range(first_row, last_row):
                                 placed[side, t, int(flow_price[row] * slope - at_zero)] += qty[row - first_row] * unit
-                            mass[side, t] += opened * weight[t]
+                            mass[side, t] += opened * tier
                         else:
                             met = math.floor(touched - at_zero) if path else (bins if side == LONG else -1)
                             gone = 0.0
@@ -259,18 +282,18 @@ def _advance(
                             for row in range(first_row, last_row):
                                 b = int(flow_price[row] * slope - at_zero)
                                 if b >= met if side == LONG else b <= met:
-                                    gone += qty[row - first_row] * weight[t]
+                                    gone += qty[row - first_row] * tier
                                     continue
                                 b = min(max(b, 0), bins - 1)
                                 low, high = min(low, b), max(high, b)
                                 placed[side, t, b] += qty[row - first_row] * unit
                             liquidated += gone
-                            mass[side, t] = max(mass[side, t] + opened * weight[t] - gone, 0.0)
+                            mass[side, t] = max(mass[side, t] + opened * tier - gone, 0.0)
                         if side == LONG:
                             edge[side, t] = max(edge[side, t], high)
                         else:
                             edge[side, t] = min(edge[side, t], low)
-                    unplaced[side, tiers] += opened * weight[tiers]
+                    unplaced[side, tiers] += opened * max(weight[tiers] + levelled * (1.0 - more), 0.0)
                 unplaced[side, tiers] += unexplained
 
                 # 4. closed
@@ -345,6 +368,20 @@ def _flow_by_step(
             lowest[s] = min(lowest[s], flow_price[row])
             highest[s] = max(highest[s], flow_price[row])
     return buys, sells, lowest, highest, most_rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _follow_trend(trend: NDArray[np.float64], price: float, elapsed: float) -> float:
+    """Take a log price into the trend; return how far it is from the mean, in typical distances, within the limit."""
+    if math.isnan(trend[0]):
+        trend[0] = price
+        return 0.0
+    trend[0] += (1.0 - 0.5 ** (elapsed / _TREND_MEMORY)) * (price - trend[0])
+    away = price - trend[0]
+    trend[1] += (1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)) * (away * away - trend[1])
+    if trend[1] <= 0:
+        return 0.0
+    return min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

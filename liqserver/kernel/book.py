@@ -48,6 +48,9 @@ class BookParameters:
         Tilt of openings towards the aggressor's side, in [-1, 1].
     funding_erosion : float
         Share of funding paid from the margin of positions, in [0, 1].
+    trend_tilt : float
+        How much more of what opens against the trend has a level, in [-1, 1]: exp(trend_tilt * u) times as much on
+        the side that price has moved against by u typical distances from its mean of some hours.
     """
 
     ratio: NDArray[np.float64]
@@ -57,6 +60,7 @@ class BookParameters:
     kappa: float
     taker_tilt: float = 0.0
     funding_erosion: float = 0.0
+    trend_tilt: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -83,6 +87,7 @@ class BookParameters:
         for name, low, high in (
             ("kappa", 0.0, 1.0),
             ("taker_tilt", -1.0, 1.0),
+            ("trend_tilt", -1.0, 1.0),
             ("funding_erosion", 0.0, 1.0),
         ):
             value = getattr(self, name)
@@ -109,6 +114,9 @@ class PositionBook:
         Unknown entries by tier; last, the positions without a level.
     edge : int64, shape (2, T)
         Highest bin a long of the tier may be in (-1: none), lowest for shorts (n: none).
+    trend : float64, shape (2,)
+        Mean of the log price (NaN before the first) and of the square of its distance from that, over the past
+        hours and days; followed only with a ``trend_tilt``.
     ts : int
         UNIX nanoseconds of the last step taken.
     """
@@ -121,6 +129,7 @@ class PositionBook:
     shift: NDArray[np.float64]
     unplaced: NDArray[np.float64]
     edge: NDArray[np.int64]
+    trend: NDArray[np.float64]
     ts: int
 
     @property
@@ -139,12 +148,13 @@ class PositionBook:
             shift=self.shift.copy(),
             unplaced=self.unplaced.copy(),
             edge=self.edge.copy(),
+            trend=self.trend.copy(),
             ts=self.ts,
         )
 
     def assign(self, other: PositionBook) -> None:
         """Become a copy of ``other``, in the memory of this book where it fits."""
-        for name in ("placed", "scale", "mass", "shift", "unplaced", "edge"):
+        for name in ("placed", "scale", "mass", "shift", "unplaced", "edge", "trend"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine.shape == theirs.shape:
                 np.copyto(mine, theirs)
@@ -183,7 +193,7 @@ class PositionBook:
         occupied = np.flatnonzero(self.placed.any(axis=(0, 1)))
         first, last = (int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else (0, 0)
         head = np.array([self.first_bin + first if len(occupied) else 0, self.ts], dtype=np.int64)
-        parts = (self.placed[:, :, first:last], self.scale, self.mass, self.shift, self.unplaced)
+        parts = (self.placed[:, :, first:last], self.scale, self.mass, self.shift, self.unplaced, self.trend)
         return head.tobytes() + np.float64(self.width).tobytes() + b"".join(part.tobytes() for part in parts)
 
     def cover(self, low_bin: int, high_bin: int) -> None:
@@ -241,6 +251,7 @@ def start_book(open_interest: float, parameters: BookParameters, width: float, t
         shift=np.zeros((2, tiers)),
         unplaced=unplaced,
         edge=np.stack([np.full(tiers, -1, dtype=np.int64), np.zeros(tiers, dtype=np.int64)]),
+        trend=np.array([np.nan, 0.0]),
         ts=ts,
     )
 

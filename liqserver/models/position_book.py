@@ -51,6 +51,7 @@ _LEVERAGES = (125.0, 100.0, 75.0, 50.0, 33.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 
 DEFAULTS = Parameters(
     kappa=0.3,
     taker_tilt=0.0,
+    trend_tilt=0.0,
     tiers=tuple(Tier(leverage, round(1 / leverage, 4)) for leverage in _LEVERAGES),
     no_level_weight=round(sum(1 / leverage for leverage in _LEVERAGES), 2),
     no_level_hazard=1.0,
@@ -66,6 +67,11 @@ PARAMETERS = (
         "kappa",
         "Share of traded volume that opens or closes directional positions; the rest is market making and round trips.",
         *number(0, 1, open_low=True),
+    ),
+    ParameterSpec(
+        "trend_tilt",
+        "How much more of what opens against the trend of some hours has a level; 0 takes no notice of it.",
+        *number(-1, 1),
     ),
     ParameterSpec("taker_tilt", "Tilt of openings towards the aggressor's side; 0 treats both alike.", *number(-1, 1)),
     ParameterSpec(
@@ -146,6 +152,7 @@ def _book_parameters(parameters: Parameters, table: BracketTable | None) -> Book
         kappa=float(parameters.kappa or 0.0),
         taker_tilt=float(parameters.taker_tilt or 0.0),
         funding_erosion=float(parameters.funding_erosion or 0.0),
+        trend_tilt=float(parameters.trend_tilt or 0.0),
     )
 
 
