@@ -90,6 +90,8 @@ class Parameters:
         Share of traded volume that opens or closes directional positions, in (0, 1].
     taker_tilt
         Tilt of openings towards the aggressor's side, in [-1, 1].
+    trend_tilt
+        How much more of what opens against the trend has a level, in [-1, 1].
     tiers
         Leverage tiers; kept as a tuple.
     no_level_weight
@@ -129,6 +131,7 @@ class Parameters:
 
     kappa: float | None = None
     taker_tilt: float | None = None
+    trend_tilt: float | None = None
     tiers: Sequence[LeverageTier] | None = None
     no_level_weight: float | None = None
     no_level_hazard: float | None = None

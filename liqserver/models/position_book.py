@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqserver.kernel import AUDIT_COLUMNS, BookParameters, History, PositionBook, advance, start_book
-from liqserver.margin import BracketTable
+from liqserver.margin import BracketTable, Side
 from liqserver.models.market import Market, ModelLevels
 from liqserver.models.parameters import MarginFormula, Parameters, ParameterSpec, Tier, number
 from liqserver.models.tiers import (
@@ -136,7 +136,7 @@ def _book_parameters(parameters: Parameters, table: BracketTable | None) -> Book
     assert tiers is not None  # noqa: S101 - parameters in force are complete
     leverage = leverages(parameters)
     notional = float(parameters.position_notional or 0.0)
-    ratio = np.stack([level_ratios(side, leverage, notional, table) for side in SIDES])
+    ratio = np.stack([tier_ratios(side, leverage, parameters, table) for side in SIDES])
     # The simplified formula moves a level by what margin it gains, undivided.
     mmr = (
         np.zeros(len(leverage))
@@ -154,6 +154,27 @@ def _book_parameters(parameters: Parameters, table: BracketTable | None) -> Book
         funding_erosion=float(parameters.funding_erosion or 0.0),
         trend_tilt=float(parameters.trend_tilt or 0.0),
     )
+
+
+def tier_ratios(
+    side: Side, leverage: NDArray[np.float64], parameters: Parameters, table: BracketTable | None
+) -> NDArray[np.float64]:
+    """Return liquidation price over entry price of each tier, shape (T,).
+
+    Nobody can open above the highest leverage that the brackets allow. A tier above it stands for a position opened
+    at that leverage whose margin has shrunk: its distance to liquidation is as much smaller as its leverage is higher.
+
+    Raises
+    ------
+    ParameterError
+        If a tier's leverage leaves no room between entry and liquidation.
+    """
+    notional = float(parameters.position_notional or 0.0)
+    if table is None:
+        return level_ratios(side, leverage, notional, table)
+    highest = float(table.max_leverage.max())
+    ratio = level_ratios(side, np.minimum(leverage, highest), notional, table)
+    return np.asarray(1 + (ratio - 1) * np.minimum(highest / leverage, 1.0))
 
 
 def begin(history: History, steps: tuple[Epoch, ...], width: float) -> tuple[PositionBook, int]:
