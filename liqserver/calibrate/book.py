@@ -20,9 +20,11 @@ DISTANCES = (0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.065, 0
 MIN_INTERVALS = 336
 """Fewer intervals than this (two weeks of hours) calibrate nothing."""
 
-_RIDGE = 1e-4
+_RIDGE = 1e-3
+# Where the fit starts; how much of what opens has a level at all is left to the data.
+_WEIGHT = 0.0005
 # Hazard at a distance of 10 %, relative to positions without a level, and how fast it falls with distance.
-_HAZARD, _HAZARD_EXPONENT = 0.6, 1.0
+_HAZARD, _HAZARD_EXPONENT = 0.5, 1.0
 # No more of what opens may have a level, and positions without one are never closed faster than this.
 _MOST_LEVELLED, _FASTEST_NO_LEVEL = 0.5, 10.0
 
@@ -67,7 +69,7 @@ def calibrate(
 ) -> Calibration:
     """Fit the weights of ``DISTANCES`` on what was liquidated until ``until``.
 
-    Everything else is fixed: kappa 1, hazards in inverse proportion to distance, the default trend tilt. The prior
+    Everything else is fixed: hazards in inverse proportion to distance, the other parameters as by default. The prior
     is the same weight for every tier.
 
     Parameters
@@ -101,15 +103,14 @@ def calibrate(
     tiers = tuple(
         Tier(float(f"{of:.4g}"), 1.0, float(f"{rate:.4g}")) for of, rate in zip(leverage, hazard, strict=True)
     )
-    given = replace(DEFAULTS, kappa=1.0, tiers=tiers)
+    given = replace(DEFAULTS, tiers=tiers)
     response = responses(past, given, open_time, period)
     use = np.isfinite(real).all(axis=0) & np.isfinite(response).all(axis=(0, 2)) & (open_time >= start)
     use &= open_time + period <= until
     count = int(use.sum())
     if count < MIN_INTERVALS:
         raise NotEnoughData(f"{count} intervals have known liquidations before the cut, at least {MIN_INTERVALS} must")
-    prior = np.full(len(tiers), 0.01)
-    fit = fit_weights(response[:, use], real[:, use], prior, ridge=_RIDGE)
+    fit = fit_weights(response[:, use], real[:, use], np.full(len(tiers), _WEIGHT), ridge=_RIDGE)
     return Calibration(book_parameters(given, fit.weight), distance, fit, count, until)
 
 

@@ -45,17 +45,17 @@ LIMITS = (
     "Entries before the first data have no level until they have turned over (unknown_entry_share)."
 )
 
-# Flow into a tier in inverse proportion to its leverage, and as much again without a level: well over half of what
-# opens sits far from price. Exponent 0.7: a 100x position is held a tenth as long as a 4x one.
-_LEVERAGES = (125.0, 100.0, 75.0, 50.0, 33.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0)
+# The same flow into every tier, each held the longer the further it is from liquidation. Half a percent of what opens:
+# real liquidations are that rare beside traded volume (docs/accuracy.md); margin is added, stops come first.
+_LEVERAGES = (140.0, 110.0, 90.0, 70.0, 50.0, 40.0, 30.0, 25.0, 20.0, 15.0, 12.0, 10.0, 7.5, 5.0)
 DEFAULTS = Parameters(
-    kappa=0.3,
+    kappa=1.0,
     taker_tilt=0.0,
-    trend_tilt=0.0,
-    tiers=tuple(Tier(leverage, round(1 / leverage, 4)) for leverage in _LEVERAGES),
-    no_level_weight=round(sum(1 / leverage for leverage in _LEVERAGES), 2),
-    no_level_hazard=1.0,
-    hazard_exponent=0.7,
+    trend_tilt=0.25,
+    tiers=tuple(Tier(leverage, 1.0) for leverage in _LEVERAGES),
+    no_level_weight=200.0 * len(_LEVERAGES),
+    no_level_hazard=20.0,
+    hazard_exponent=1.0,
     margin_formula=MarginFormula.EXACT,
     funding_erosion=0.0,
     position_notional=10_000.0,
