@@ -90,8 +90,6 @@ class Parameters:
         Share of traded volume that opens or closes directional positions, in (0, 1].
     taker_tilt
         Tilt of openings towards the aggressor's side, in [-1, 1].
-    trend_tilt
-        How much more of what opens against the trend has a level, in [-1, 1].
     tiers
         Leverage tiers; kept as a tuple.
     no_level_weight
@@ -120,6 +118,8 @@ class Parameters:
         How strongly funding tilts the leverage mix of the side that pays.
     compat
         Which behaviour of an original system to keep; also None for one that this client does not know.
+    trend_tilt
+        How much more of what opens against the trend has a level, in [-1, 1].
 
     Raises
     ------
@@ -131,7 +131,6 @@ class Parameters:
 
     kappa: float | None = None
     taker_tilt: float | None = None
-    trend_tilt: float | None = None
     tiers: Sequence[LeverageTier] | None = None
     no_level_weight: float | None = None
     no_level_hazard: float | None = None
@@ -146,6 +145,7 @@ class Parameters:
     portion: float | None = None
     funding_tilt: float | None = None
     compat: Compat | None = None
+    trend_tilt: float | None = None
 
     def __post_init__(self) -> None:
         if self.lookback is not None:

@@ -64,7 +64,7 @@ def fit_weights(
     target = log_amount(real)
     target = target - target.mean(axis=1, keepdims=True)
     variation = np.einsum("sn,sn->s", target, target)
-    if not (variation > 0).all():
+    if not np.ptp(real, axis=1).all():
         raise ValueError("real liquidations must vary on both sides")
     tiers = response.shape[2]
     # Removes what all tiers have in common: the prior says nothing about the level.

@@ -381,7 +381,7 @@ def _follow_trend(trend: NDArray[np.float64], price: float, elapsed: float) -> f
     trend[1] += (1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)) * (away * away - trend[1])
     if trend[1] <= 0:
         return 0.0
-    return min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT)
+    return float(min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,8 +1,9 @@
 """The position book: who opened where, at which leverage, and is still there.
 
 Every step the path liquidates, traded volume and the change of open interest open and close (the identity of
-``liqserver.kernel.advance``), high leverage turns over faster than low. Nothing is calibrated here: the defaults
-are a prior, the same for every market.
+``liqserver.kernel.advance``), high leverage turns over faster than low. The defaults are the same for every market:
+equal flow into all tiers, its amount set by one market's real liquidations (docs/accuracy.md). ``liqserver.calibrate``
+fits them to another's.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ DESCRIPTION = (
 )
 SOURCE = "Accounting identity of futures trading; liquidation prices by the exchange's published formula."
 LIMITS = (
-    "Uncalibrated: tier weights, kappa and hazards are one prior for all markets. Which trader opened is not public, "
+    "One set of defaults for all markets: how much of what opens has a level at all was set by the liquidations of "
+    "BTCUSDT on three venues, so amounts are a scale, not a census. Which trader opened is not public, "
     "so an interval's openings are split by rule. Margin added or withdrawn later moves real levels and not these. "
     "Entries before the first data have no level until they have turned over (unknown_entry_share)."
 )
@@ -163,11 +165,6 @@ def tier_ratios(
 
     Nobody can open above the highest leverage that the brackets allow. A tier above it stands for a position opened
     at that leverage whose margin has shrunk: its distance to liquidation is as much smaller as its leverage is higher.
-
-    Raises
-    ------
-    ParameterError
-        If a tier's leverage leaves no room between entry and liquidation.
     """
     notional = float(parameters.position_notional or 0.0)
     if table is None:
