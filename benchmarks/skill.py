@@ -226,6 +226,13 @@ def report_book(database: Path, truth: Truth, given: argparse.Namespace, start: 
     if given.ablations:
         for name, parameters in changed.items():
             show(f"default, {name}", measure(truth, at, walked(market, parameters, at), start, given.cut))
+        predicted = walked(market, prior, at)
+        for factor in (0.25, 4.0, 16.0):
+            show(f"default, amounts times {factor:g}", measure(truth, at, factor * predicted, start, given.cut))
+        known = np.isfinite(truth.liquidated).all(axis=0) & np.isfinite(predicted).all(axis=0) & (at >= start)
+        for part, inside in (("before", known & (at < given.cut)), ("from", known & (at >= given.cut))):
+            shares = predicted[:, inside].sum(axis=1) / truth.liquidated[:, inside].sum(axis=1)
+            print(f"predicted over real total {part} the cut: longs {shares[0]:.2f}, shorts {shares[1]:.2f}")
 
 
 def print_calibration(distance: Floats, weight: Floats, spread: Floats) -> None:
