@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from liqserver.score import HISTORY, Intervals, Skill, path_controls, placement_skill, regroup
+from liqserver.score import HISTORY, Intervals, Skill, log_amount, path_controls, placement_skill, regroup
 
 if TYPE_CHECKING:
     from liqserver.models.market import Market
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 HOUR, MINUTE, MS = 3_600_000_000_000, 60_000_000_000, 1_000_000
 SHARED = Path(os.environ.get("LIQSERVER_SHARED_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 SIDES = ("long", "short")
+SMALL = 20_000.0
 
 Floats = NDArray[np.float64]
 
@@ -221,18 +222,39 @@ def report_book(database: Path, truth: Truth, given: argparse.Namespace, start: 
             fitted = calibrate(of, at, HOUR, truth.liquidated, given.cut, start=start)
             predicted = walked(of, fitted.parameters, at)
             show(f"calibrated, {name}" if name else "calibrated", measure(truth, at, predicted, start, given.cut))
-            if not name and given.verbose:
-                print_calibration(fitted.distance, fitted.fit.weight, fitted.fit.spread)
+            if not name:
+                hindsight = calibrate(of, at, HOUR, truth.liquidated, int(at[-1]) + HOUR, start=given.cut).parameters
+                predicted = walked(of, hindsight, at)
+                show("fitted on the scored part, in hindsight", measure(truth, at, predicted, start, given.cut))
+                if given.verbose:
+                    print_calibration(fitted.distance, fitted.fit.weight, fitted.fit.spread)
     if given.ablations:
         for name, parameters in changed.items():
             show(f"default, {name}", measure(truth, at, walked(market, parameters, at), start, given.cut))
         predicted = walked(market, prior, at)
         for factor in (0.25, 4.0, 16.0):
             show(f"default, amounts times {factor:g}", measure(truth, at, factor * predicted, start, given.cut))
+        print_small(truth, predicted, start, given.cut)
         known = np.isfinite(truth.liquidated).all(axis=0) & np.isfinite(predicted).all(axis=0) & (at >= start)
         for part, inside in (("before", known & (at < given.cut)), ("from", known & (at >= given.cut))):
             shares = predicted[:, inside].sum(axis=1) / truth.liquidated[:, inside].sum(axis=1)
             print(f"predicted over real total {part} the cut: longs {shares[0]:.2f}, shorts {shares[1]:.2f}")
+
+
+def print_small(truth: Truth, predicted: Floats, start: int, cut: int) -> None:
+    """Print how much of the squared error after the cut is in hours with next to no predicted liquidations."""
+    x, y = log_amount(predicted), log_amount(truth.liquidated)
+    at = truth.hours.open_time
+    for side, name in enumerate(SIDES):
+        known = np.isfinite(x[side]) & np.isfinite(y[side]) & (at >= start)
+        fit, scored = known & (at < cut), known & (at >= cut)
+        slope, at_zero = np.polyfit(x[side][fit], y[side][fit], 1)
+        error = np.square(y[side] - at_zero - slope * x[side])
+        small = scored & (predicted[side] < SMALL)
+        print(
+            f"{name}s: {small.sum()} of {scored.sum()} hours have predictions below {SMALL:,.0f}, "
+            f"with {error[small].sum() / error[scored].sum():.0%} of the squared error"
+        )
 
 
 def print_calibration(distance: Floats, weight: Floats, spread: Floats) -> None:

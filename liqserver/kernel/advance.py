@@ -174,6 +174,8 @@ def _advance(
     for side in range(2):
         total[side] = _total(side, mass, unplaced)
     levelled = weight[:tiers].sum()
+    most = 1.0 / levelled
+    usual, follow, follow_spread = -1, 0.0, 0.0
 
     start = 0
     while start < steps:
@@ -208,10 +210,16 @@ def _advance(
                     for side in range(2):
                         origin[side, t] = shift[side, t] * per_width + (first_bin - _EDGE)
 
-            against = 0.0
+            # Share of what longs open that has a level, relative to a market without trend; for shorts its inverse.
+            lift = 1.0
             if trend_tilt != 0 and not math.isnan(mark_close[s]):
                 elapsed = step_end[s] - (step_end[s - 1] if s else ts)
-                against = -trend_tilt * _follow_trend(trend, math.log(mark_close[s]), elapsed)
+                if elapsed != usual:
+                    # Steps are of equal length most of the time.
+                    usual = elapsed
+                    follow = 1.0 - 0.5 ** (elapsed / _TREND_MEMORY)
+                    follow_spread = 1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)
+                lift = math.exp(-trend_tilt * _follow_trend(trend, math.log(mark_close[s]), follow, follow_spread))
             path = not math.isnan(mark_low[s])
             first_row, last_row = flow_offset[s], flow_offset[s + 1]
             turnover = max(kappa * flow, abs(target - total[LONG]))
@@ -250,8 +258,7 @@ def _advance(
                 # Nobody can have opened more than was traded.
                 opened = min(wanted, flow)
                 unexplained = wanted - opened
-                # Share of what opens that has a level, relative to a market without trend.
-                more = min(math.exp(sign * against), 1.0 / levelled) if against != 0 else 1.0
+                more = min(lift if side == LONG else 1.0 / lift, most)
                 if opened > 0:
                     by_buy = 1.0 + sign * tilt
                     by_sell = 1.0 - sign * tilt
@@ -371,14 +378,17 @@ def _flow_by_step(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _follow_trend(trend: NDArray[np.float64], price: float, elapsed: float) -> float:
-    """Take a log price into the trend; return how far it is from the mean, in typical distances, within the limit."""
+def _follow_trend(trend: NDArray[np.float64], price: float, follow: float, follow_spread: float) -> float:
+    """Take a log price into the trend, mean and spread by these shares.
+
+    Returns how far the price is from the mean, in typical distances, within the limit.
+    """
     if math.isnan(trend[0]):
         trend[0] = price
         return 0.0
-    trend[0] += (1.0 - 0.5 ** (elapsed / _TREND_MEMORY)) * (price - trend[0])
+    trend[0] += follow * (price - trend[0])
     away = price - trend[0]
-    trend[1] += (1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)) * (away * away - trend[1])
+    trend[1] += follow_spread * (away * away - trend[1])
     if trend[1] <= 0:
         return 0.0
     return float(min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT))
