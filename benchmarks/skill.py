@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from liqserver.score import HISTORY, Intervals, Skill, log_amount, path_controls, placement_skill, regroup
 
 if TYPE_CHECKING:
+    from liqserver.calibrate import Calibration
     from liqserver.models.market import Market
     from liqserver.models.parameters import Parameters
 
@@ -227,7 +228,7 @@ def report_book(database: Path, truth: Truth, given: argparse.Namespace, start: 
                 predicted = walked(of, hindsight, at)
                 show("fitted on the scored part, in hindsight", measure(truth, at, predicted, start, given.cut))
                 if given.verbose:
-                    print_calibration(fitted.distance, fitted.fit.weight, fitted.fit.spread)
+                    print_calibration(fitted)
     if given.ablations:
         for name, parameters in changed.items():
             show(f"default, {name}", measure(truth, at, walked(market, parameters, at), start, given.cut))
@@ -257,11 +258,11 @@ def print_small(truth: Truth, predicted: Floats, start: int, cut: int) -> None:
         )
 
 
-def print_calibration(distance: Floats, weight: Floats, spread: Floats) -> None:
+def print_calibration(found: Calibration) -> None:
     """Print the weights of tiers and how well they are known."""
-    print(f"  {'distance':>9} {'share of openings':>18}   within a factor of (one standard deviation)")
-    for of, share, deviation in zip(distance, weight, spread, strict=True):
-        print(f"  {of:>9.2%} {share:>18.4%}   {np.exp(deviation):.2f}")
+    print(f"  {'leverage':>9} {'share of openings':>18}   within a factor of (one standard deviation)")
+    for tier, share, deviation in zip(found.parameters.tiers or (), found.fit.weight, found.fit.spread, strict=True):
+        print(f"  {tier.leverage:>8g}x {share:>18.4%}   {np.exp(deviation):.2f}")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -4,12 +4,11 @@
 explains the real liquidations best, ``book`` turns it into parameters.
 """
 
-from liqserver.calibrate.book import DISTANCES, Calibration, NotEnoughData, calibrate
+from liqserver.calibrate.book import Calibration, NotEnoughData, calibrate
 from liqserver.calibrate.responses import distance_tiers, responses
 from liqserver.calibrate.weights import Fit, fit_weights
 
 __all__ = [
-    "DISTANCES",
     "Calibration",
     "Fit",
     "NotEnoughData",

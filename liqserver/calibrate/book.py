@@ -1,4 +1,4 @@
-"""Parameters of the position book from real liquidations, by tiers of distance to liquidation."""
+"""Parameters of the position book from real liquidations."""
 
 from __future__ import annotations
 
@@ -7,24 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from liqserver.calibrate.responses import distance_tiers, responses
+from liqserver.calibrate.responses import responses
 from liqserver.calibrate.weights import Fit, fit_weights
 from liqserver.models.market import Market
-from liqserver.models.parameters import Parameters, Tier
+from liqserver.models.parameters import Parameters, Tier, with_hazards
 from liqserver.models.position_book import DEFAULTS
-from liqserver.models.tiers import bracket_periods, in_force
-
-DISTANCES = (0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.2)
-"""Tiers: how far below its entry a long is liquidated."""
 
 MIN_INTERVALS = 336
 """Fewer intervals than this (two weeks of hours) calibrate nothing."""
 
 _RIDGE = 1e-3
-# Where the fit starts; how much of what opens has a level at all is left to the data.
-_WEIGHT = 0.0005
-# Hazard at a distance of 10 %, relative to positions without a level, and how fast it falls with distance.
-_HAZARD, _HAZARD_EXPONENT = 0.5, 1.0
 # No more of what opens may have a level, and positions without one are never closed faster than this.
 _MOST_LEVELLED, _FASTEST_NO_LEVEL = 0.5, 10.0
 
@@ -41,8 +33,6 @@ class Calibration:
     ----------
     parameters : Parameters
         Complete, of the position book.
-    distance : float64, shape (T,)
-        How far below its entry a long of each tier is liquidated.
     fit : Fit
         Weights and how well they are known.
     intervals : int
@@ -52,7 +42,6 @@ class Calibration:
     """
 
     parameters: Parameters
-    distance: NDArray[np.float64]
     fit: Fit
     intervals: int
     until: int
@@ -66,11 +55,11 @@ def calibrate(
     until: int,
     *,
     start: int | None = None,
+    prior: Parameters = DEFAULTS,
 ) -> Calibration:
-    """Fit the weights of ``DISTANCES`` on what was liquidated until ``until``.
+    """Fit the weights of tiers, and how much has a level at all, on what was liquidated until ``until``.
 
-    Everything else is fixed: hazards in inverse proportion to distance, the other parameters as by default. The prior
-    is the same weight for every tier.
+    Everything else stays as in the prior but for the hazard of positions without a level, which follows.
 
     Parameters
     ----------
@@ -86,6 +75,8 @@ def calibrate(
         UNIX nanoseconds.
     start : int, optional
         Intervals before it are left out, so that the book is warm; the default is a week after the first step.
+    prior : Parameters
+        Complete parameters of the position book. Weights are drawn towards its tiers' up to a common factor.
 
     Raises
     ------
@@ -96,22 +87,21 @@ def calibrate(
     past = replace(market, history=market.history.slice(0, stop))
     if start is None:
         start = int(market.history.step_end[0]) + 7 * 86_400_000_000_000
-    table = in_force(bracket_periods(DEFAULTS, market.brackets), until).table
-    leverage = distance_tiers(DISTANCES, DEFAULTS, table)
-    distance = np.array(DISTANCES)
-    hazard = _HAZARD * (0.1 / distance) ** _HAZARD_EXPONENT
-    tiers = tuple(
-        Tier(float(f"{of:.4g}"), 1.0, float(f"{rate:.4g}")) for of, rate in zip(leverage, hazard, strict=True)
-    )
-    given = replace(DEFAULTS, tiers=tiers)
+    given = with_hazards(prior)
+    tiers = given.tiers or ()
+    weight = np.array([tier.weight for tier in tiers])
+    free = float(given.no_level_weight or 0.0)
+    # Responses are of one tier beside positions without a level, whose hazard is 1 there.
+    base = float(given.no_level_hazard or 1.0)
+    given = replace(given, tiers=tuple(replace(tier, hazard=float(tier.hazard or 1.0) / base) for tier in tiers))
     response = responses(past, given, open_time, period)
     use = np.isfinite(real).all(axis=0) & np.isfinite(response).all(axis=(0, 2)) & (open_time >= start)
     use &= open_time + period <= until
     count = int(use.sum())
     if count < MIN_INTERVALS:
         raise NotEnoughData(f"{count} intervals have known liquidations before the cut, at least {MIN_INTERVALS} must")
-    fit = fit_weights(response[:, use], real[:, use], np.full(len(tiers), _WEIGHT), ridge=_RIDGE)
-    return Calibration(book_parameters(given, fit.weight), distance, fit, count, until)
+    fit = fit_weights(response[:, use], real[:, use], weight / (weight.sum() + free), ridge=_RIDGE)
+    return Calibration(book_parameters(given, fit.weight), fit, count, until)
 
 
 def book_parameters(given: Parameters, weight: NDArray[np.float64]) -> Parameters:

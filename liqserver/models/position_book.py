@@ -2,7 +2,7 @@
 
 Every step the path liquidates, traded volume and the change of open interest open and close (the identity of
 ``liqserver.kernel.advance``), high leverage turns over faster than low. The defaults are the same for every market:
-equal flow into all tiers, its amount set by one market's real liquidations (docs/accuracy.md). ``liqserver.calibrate``
+how much of what opens has a level is set by one market's real liquidations (docs/accuracy.md). ``liqserver.calibrate``
 fits them to another's.
 """
 
@@ -47,17 +47,18 @@ LIMITS = (
     "Entries before the first data have no level until they have turned over (unknown_entry_share)."
 )
 
-# The same flow into every tier, each held the longer the further it is from liquidation. Half a percent of what opens:
-# real liquidations are that rare beside traded volume (docs/accuracy.md); margin is added, stops come first.
-_LEVERAGES = (140.0, 110.0, 90.0, 70.0, 50.0, 40.0, 30.0, 25.0, 20.0, 15.0, 12.0, 10.0, 7.5, 5.0)
+# The round leverages that people choose: the higher, the less of what opens and the sooner closed. 7 % of what opens
+# has a level: real liquidations are that rare beside traded volume, margin is added and stops come first. How these
+# were chosen: docs/accuracy.md.
+_LEVERAGES = (150.0, 125.0, 100.0, 75.0, 50.0, 25.0, 20.0, 10.0, 5.0, 3.0)
 DEFAULTS = Parameters(
-    kappa=1.0,
+    kappa=0.8,
     taker_tilt=0.0,
     trend_tilt=0.25,
-    tiers=tuple(Tier(leverage, 1.0) for leverage in _LEVERAGES),
-    no_level_weight=200.0 * len(_LEVERAGES),
-    no_level_hazard=20.0,
-    hazard_exponent=1.0,
+    tiers=tuple(Tier(leverage, round(leverage**-1.25, 4)) for leverage in _LEVERAGES),
+    no_level_weight=6.7,
+    no_level_hazard=4.3,
+    hazard_exponent=0.7,
     margin_formula=MarginFormula.EXACT,
     funding_erosion=0.0,
     position_notional=10_000.0,

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from liqserver.calibrate import DISTANCES, NotEnoughData, calibrate, distance_tiers, responses
+from liqserver.calibrate import NotEnoughData, calibrate, distance_tiers, responses
 from liqserver.calibrate.book import book_parameters
 from liqserver.kernel import History
 from liqserver.margin import BracketTable, Side, builtin_tables, isolated_liquidation_price
 from liqserver.margin.brackets import midnight
 from liqserver.models.market import Market
-from liqserver.models.parameters import Parameters, Tier, with_hazards
+from liqserver.models.parameters import Parameters, with_hazards
 from liqserver.models.position_book import DEFAULTS, begin, drive, epochs, tier_ratios
 from tests.models.markets import GivenDetails
 
@@ -68,11 +68,14 @@ def liquidated(market: Market, parameters: Parameters) -> np.ndarray:
     return out
 
 
+PRIOR = with_hazards(replace(DEFAULTS, no_level_hazard=1.0))
+TIERS = len(PRIOR.tiers or ())
+SHARE = np.array([tier.weight for tier in PRIOR.tiers or ()])
+SHARE = SHARE / (SHARE.sum() + 6.7)
+
+
 def known(weights: np.ndarray) -> Parameters:
-    leverage = distance_tiers(DISTANCES, DEFAULTS, BTC[-1])
-    hazard = 0.05 / np.array(DISTANCES)
-    tiers = tuple(Tier(float(x), 1.0, float(h)) for x, h in zip(leverage, hazard, strict=True))
-    return book_parameters(replace(DEFAULTS, tiers=tiers), weights)
+    return book_parameters(PRIOR, weights)
 
 
 def test_distance_tiers_are_liquidated_at_that_distance() -> None:
@@ -88,13 +91,14 @@ def test_tiers_above_the_highest_leverage_shrink_in_proportion() -> None:
     ratio = tier_ratios(Side.LONG, np.array([20.0, 40.0, 140.0]), DEFAULTS, table)
     away = 1 - 0.95 / 0.975
     assert 1 - ratio == pytest.approx([away, away / 2, away / 7])
-    tiers = distance_tiers(DISTANCES, DEFAULTS, table)
-    assert 1 - tier_ratios(Side.LONG, tiers, DEFAULTS, table) == pytest.approx(DISTANCES)
+    distances = [0.003, 0.01, 0.1, 0.2]
+    tiers = distance_tiers(distances, DEFAULTS, table)
+    assert 1 - tier_ratios(Side.LONG, tiers, DEFAULTS, table) == pytest.approx(distances)
 
 
 def test_responses_times_weights_are_what_the_book_liquidates() -> None:
     market = walk()
-    weights = np.linspace(0.5, 1.5, len(DISTANCES)) * 1e-3
+    weights = np.linspace(0.5, 1.5, TIERS) * 1e-3
     mix = known(weights)
     alone = replace(mix, tiers=tuple(replace(tier, weight=1.0) for tier in mix.tiers or ()))
     response = responses(market, alone, HOURS, HOUR)
@@ -107,22 +111,22 @@ def test_responses_times_weights_are_what_the_book_liquidates() -> None:
 
 def test_calibrate_finds_the_weights_of_a_known_book() -> None:
     market = walk()
-    true = np.full(len(DISTANCES), 5e-4)
-    true[[0, 3, 6]] *= 5
+    true = SHARE.copy()
+    true[[0, 3, 5]] *= 5
     real = liquidated(market, known(true)) * np.random.default_rng(1).lognormal(0, 0.2, (2, len(HOURS)))
-    found = calibrate(market, HOURS, HOUR, real, CUT)
+    found = calibrate(market, HOURS, HOUR, real, CUT, prior=PRIOR)
     # Three weeks of hours, less the one that begins before the week of warm-up is over (the first step ends at 00:05).
     assert found.intervals == 21 * 24 - 1
     assert found.fit.r2.min() > 0.97
-    # The prior pulls towards equal weights; how much has a level at all is biased under noise, the shape is not.
-    error, prior = np.log(found.fit.weight / true), np.log(1 / true)
+    # The prior pulls; how much has a level at all is biased under noise, the shape is not.
+    error, prior = np.log(found.fit.weight / true), np.log(SHARE / true)
     assert np.var(error) < 0.4 * np.var(prior)
-    assert {int(i) for i in np.argsort(found.fit.weight)[-3:]} == {0, 3, 6}
+    assert {int(i) for i in np.argsort(found.fit.weight / SHARE)[-3:]} == {0, 3, 5}
 
 
 def test_calibrate_looks_at_nothing_after_the_cut() -> None:
     market, other = walk(), walk(shock_after=28 * 288)
-    real = liquidated(market, known(np.full(len(DISTANCES), 5e-4)))
+    real = liquidated(market, known(SHARE))
     changed = real.copy()
     changed[:, 28 * 24 :] *= 50
     first, second = calibrate(market, HOURS, HOUR, real, CUT), calibrate(other, HOURS, HOUR, changed, CUT)
@@ -141,4 +145,4 @@ def test_calibrate_refuses_too_little_data() -> None:
 def test_defaults_have_as_much_of_openings_with_a_level_as_they_say() -> None:
     given = with_hazards(DEFAULTS)
     share = sum(tier.weight for tier in given.tiers or ())
-    assert share / (share + float(given.no_level_weight or 0)) == pytest.approx(0.005, rel=0.01)
+    assert share / (share + float(given.no_level_weight or 0)) == pytest.approx(0.07, rel=0.01)

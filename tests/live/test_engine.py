@@ -83,7 +83,7 @@ def test_levels_newest_tells_where_every_number_comes_from(engine: LevelsEngine)
     assert where.bracket_table == "BINANCE:BTCUSDT:2025-08-21"
     assert where.history_start == START + MINUTE
     assert (where.kline_volume_share, where.last_price_path_share) == (0.0, 0.0)
-    assert where.parameters.kappa == 1.0
+    assert where.parameters.kappa == 0.8
     assert all(tier.hazard is not None for tier in where.parameters.tiers or ())
 
 
