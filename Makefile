@@ -74,8 +74,15 @@ bench: env ## run benchmarks, write build/bench.json (BENCH="kernel levels" to c
 
 .PHONY: screenshots
 screenshots: demo ## draw docs/levels.png from the demo's chart (needs chromium)
-	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,660 --virtual-time-budget=8000 \
+	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,820 --virtual-time-budget=8000 \
 		--user-data-dir=build/chromium --screenshot=docs/levels.png "file://$(CURDIR)/build/demo/levels.html"
+
+.PHONY: model-charts
+model-charts: env ## draw docs/models/*.png from a simulated market (needs chromium)
+	rm -rf build/models
+	.venv/bin/liqserver simulate build/models/market --days 10
+	.venv/bin/liqserver ingest build/models/market --db build/models/models.duckdb
+	$(PY) docs/draw_models.py build/models/models.duckdb
 
 .PHONY: requirements
 requirements: env ## pin the newest versions the bounds allow, with hashes

@@ -1,11 +1,11 @@
-"""Run benchmarks by name, or all: ``python -m benchmarks [ingest|kernel|levels …]``."""
+"""Run benchmarks by name, or all: ``python -m benchmarks [ingest|kernel|levels|models …]``."""
 
 import importlib
 import sys
 
 from benchmarks import rows
 
-ALL = ("ingest", "kernel", "levels")
+ALL = ("ingest", "kernel", "levels", "models")
 
 for name in sys.argv[1:] or ALL:
     if name not in ALL:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,7 @@ from liqclient._answers import (
     Audit,
     Comparison,
     Heatmap,
+    IngestProgress,
     Levels,
     Liquidations,
     ModelInfo,
@@ -31,9 +33,10 @@ from liqclient._channel import (
 )
 from liqclient._errors import Cancelled, DeadlineExceeded, error_from, unreachable
 from liqclient._types import Duration, ModelChoice, Parameters, PriceRange, Side, Time, Unit
-from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
+from liqserver.v1 import admin_pb2_grpc, liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
 
 if TYPE_CHECKING:
+    from liqserver.v1.admin_pb2_grpc import AdminServiceAsyncStub
     from liqserver.v1.liquidation_pb2_grpc import LiquidationServiceAsyncStub
     from liqserver.v1.market_data_pb2_grpc import MarketDataServiceAsyncStub
 
@@ -328,6 +331,23 @@ class AsyncClient:
         seconds = self._settings.stream_seconds(timeout)
         return self._stream(lambda at: at.liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
 
+    def ingest(
+        self,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        venue: str = "",
+        base_bin: float | None = None,
+        replace: bool = False,
+        quote_asset: str = "",
+        timeout: float | None = None,
+    ) -> AsyncGenerator[IngestProgress, None]:
+        """Have the server ingest archive files of its machine; see `Client.ingest`."""
+        request = _requests.ingest_request(
+            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset
+        )
+        seconds = self._settings.stream_seconds(timeout)
+        return self._stream(lambda at: at.admin.Ingest, request, seconds, _answers.ingest_answer)
+
     async def coverage(
         self, symbol: str = "", venue: str = "", *, timeout: float | None = None
     ) -> list[SymbolCoverage]:
@@ -422,5 +442,6 @@ class _Link:
     def __init__(self, loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel) -> None:
         self.loop = loop
         self.channel = channel
+        self.admin: AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(channel)
         self.liquidation: LiquidationServiceAsyncStub = liquidation_pb2_grpc.LiquidationServiceStub(channel)
         self.market_data: MarketDataServiceAsyncStub = market_data_pb2_grpc.MarketDataServiceStub(channel)

@@ -18,8 +18,17 @@ from numpy.typing import NDArray
 
 from liqclient._errors import InvalidAnswer
 from liqclient._times import to_datetime
-from liqclient._types import Compat, DataKind, LeverageTier, MarginFormula, Parameters, PositionSide, Unit
-from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
+from liqclient._types import (
+    Compat,
+    DataKind,
+    IngestStatus,
+    LeverageTier,
+    MarginFormula,
+    Parameters,
+    PositionSide,
+    Unit,
+)
+from liqserver.v1 import admin_pb2, common_pb2, liquidation_pb2, market_data_pb2
 
 _UNITS: dict[int, Unit] = {common_pb2.UNIT_NOTIONAL: "notional", common_pb2.UNIT_QTY: "qty"}
 _MARGIN_FORMULAS: dict[int, MarginFormula] = {
@@ -28,6 +37,12 @@ _MARGIN_FORMULAS: dict[int, MarginFormula] = {
 }
 _COMPATS: dict[int, Compat] = {common_pb2.COMPAT_NONE: "none", common_pb2.COMPAT_ORIGINAL: "original"}
 _SIDES: dict[int, Literal["long", "short"]] = {common_pb2.SIDE_LONG: "long", common_pb2.SIDE_SHORT: "short"}
+_INGEST_STATUSES: dict[int, IngestStatus] = {
+    admin_pb2.INGEST_STATUS_INGESTED: "ingested",
+    admin_pb2.INGEST_STATUS_ALREADY_INGESTED: "already ingested",
+    admin_pb2.INGEST_STATUS_REJECTED: "rejected",
+    admin_pb2.INGEST_STATUS_NOT_READ: "not read",
+}
 _DATA_KINDS: dict[int, DataKind] = {
     common_pb2.DATA_KIND_TRADES: "trades",
     common_pb2.DATA_KIND_OPEN_INTEREST: "open_interest",
@@ -35,6 +50,9 @@ _DATA_KINDS: dict[int, DataKind] = {
     common_pb2.DATA_KIND_KLINES: "klines",
     common_pb2.DATA_KIND_FUNDING: "funding",
     common_pb2.DATA_KIND_LIQUIDATIONS: "liquidations",
+    common_pb2.DATA_KIND_INDEX_PRICE: "index_price",
+    common_pb2.DATA_KIND_PREMIUM_INDEX: "premium_index",
+    common_pb2.DATA_KIND_BOOK_DEPTH: "book_depth",
 }
 
 
@@ -663,6 +681,71 @@ class KindCoverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IngestedFile:
+    """What became of one file that a server was asked to ingest.
+
+    Attributes
+    ----------
+    path
+        Path on the server's machine.
+    status
+        "ingested", "already ingested", "rejected" (bad, and nothing of it is in) or "not read" (of no use here).
+    symbol, kind
+        From its name; empty where it is not read.
+    period
+        Nanoseconds of a row's period, None where rows are single events.
+    rows, stored_rows, dropped_rows
+        Rows of the file, added to the table, left out; 0 unless it was ingested.
+    ts_start, ts_end
+        UNIX nanoseconds: start of the first period and end of the last; None unless it was ingested.
+    notices
+        What was dropped, assumed or found odd, one sentence each.
+    reason
+        Why it was rejected or not read; None otherwise.
+    bytes
+        Its size.
+    seconds
+        How long it took.
+    """
+
+    path: str
+    status: IngestStatus
+    symbol: str
+    kind: str
+    period: int | None
+    rows: int
+    stored_rows: int
+    dropped_rows: int
+    ts_start: int | None
+    ts_end: int | None
+    notices: tuple[str, ...]
+    reason: str | None
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestProgress:
+    """How far an ingest is.
+
+    Attributes
+    ----------
+    files_done, files
+        Files done and in all.
+    bytes_done, bytes
+        Bytes done and in all.
+    file
+        The file just done; None at the start.
+    """
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
+    file: IngestedFile | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolCoverage:
     """Data of one symbol.
 
@@ -1134,6 +1217,45 @@ def _watermarks(messages: Iterable[common_pb2.Watermark]) -> tuple[Watermark, ..
             staleness=m.staleness,
         )
         for m in messages
+    )
+
+
+def ingest_answer(message: admin_pb2.IngestResponse) -> IngestProgress:
+    """Return how far an ingest is.
+
+    Raises
+    ------
+    InvalidAnswer
+        If the answer has a file without a status that this client knows.
+    """
+    return IngestProgress(
+        files_done=message.files_done,
+        files=message.files,
+        bytes_done=message.bytes_done,
+        bytes=message.bytes,
+        file=_ingested_file(message.file) if _has(message, "file") else None,
+    )
+
+
+def _ingested_file(message: admin_pb2.IngestedFile) -> IngestedFile:
+    status = _INGEST_STATUSES.get(message.status)
+    if status is None:
+        raise InvalidAnswer(f"the server's answer has a file of a status this client does not know: {message.status}")
+    return IngestedFile(
+        path=message.path,
+        status=status,
+        symbol=message.symbol,
+        kind=message.kind,
+        period=message.period or None,
+        rows=message.rows,
+        stored_rows=message.stored_rows,
+        dropped_rows=message.dropped_rows,
+        ts_start=message.ts_start or None,
+        ts_end=message.ts_end or None,
+        notices=tuple(message.notices),
+        reason=message.reason or None,
+        bytes=message.bytes,
+        seconds=message.seconds,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from os import PathLike
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from liqclient._answers import (
     Audit,
     Comparison,
     Heatmap,
+    IngestProgress,
     Levels,
     Liquidations,
     ModelInfo,
@@ -29,7 +31,7 @@ from liqclient._channel import (
 )
 from liqclient._errors import DeadlineExceeded, error_from, unreachable
 from liqclient._types import Duration, ModelChoice, Parameters, PriceRange, Side, Time, Unit
-from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
+from liqserver.v1 import admin_pb2_grpc, liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
 
 
 class Client:
@@ -87,6 +89,7 @@ class Client:
         else:
             self._channel = grpc.insecure_channel(target, self._settings.options())
         self._liquidation = liquidation_pb2_grpc.LiquidationServiceStub(self._channel)
+        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._market_data = market_data_pb2_grpc.MarketDataServiceStub(self._channel)
         self._closed = False
 
@@ -520,6 +523,50 @@ class Client:
         seconds = self._settings.stream_seconds(timeout)
         self._check_open()
         return self._stream(self._liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
+
+    def ingest(
+        self,
+        paths: Iterable[str | PathLike[str]],
+        *,
+        venue: str = "",
+        base_bin: float | None = None,
+        replace: bool = False,
+        quote_asset: str = "",
+        timeout: float | None = None,
+    ) -> Generator[IngestProgress, None, None]:
+        """Have the server ingest archive files of its machine, and iterate over how far it is.
+
+        It goes on answering meanwhile. Breaking out of a loop over it ends the ingest after the file under way.
+
+        Parameters
+        ----------
+        paths
+            Archive files, or folders with everything below them: absolute paths on the server's machine.
+        venue
+            Venue the files are of; empty for the server's default.
+        base_bin
+            Width of the flow bins of symbols that are new, quote units; None for about a basis point of price.
+        replace
+            Put files of a known name and other content in the place of the old.
+        quote_asset
+            What symbols are quoted in whose names in recordings of force orders do not say it; empty for the
+            server's default.
+        timeout
+            Seconds the whole ingest may take; None for no limit, whatever the client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument cannot be sent.
+        LiqClientError
+            While iterating, if the call fails: a path that is not there, a server that only reads.
+        """
+        request = _requests.ingest_request(
+            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset
+        )
+        seconds = self._settings.stream_seconds(timeout)
+        self._check_open()
+        return self._stream(self._admin.Ingest, request, seconds, _answers.ingest_answer)
 
     def coverage(self, symbol: str = "", venue: str = "", *, timeout: float | None = None) -> list[SymbolCoverage]:
         """Return what data the server holds, by venue and symbol, kind by kind.

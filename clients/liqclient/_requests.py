@@ -5,7 +5,8 @@ Only what the wire cannot carry is refused here; what is allowed is the server's
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike, fspath
 from typing import Any
 
 from liqclient._errors import InvalidAnswer
@@ -21,7 +22,7 @@ from liqclient._types import (
     Time,
     Unit,
 )
-from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
+from liqserver.v1 import admin_pb2, common_pb2, liquidation_pb2, market_data_pb2
 
 _SIDES: dict[Side, common_pb2.Side.ValueType] = {
     # Not given means both: the enum has no value of its own for it.
@@ -298,6 +299,31 @@ def symbols_request() -> market_data_pb2.ListSymbolsRequest:
 def models_request() -> market_data_pb2.ListModelsRequest:
     """Return the request of `Client.models`."""
     return market_data_pb2.ListModelsRequest()
+
+
+def ingest_request(
+    paths: Iterable[str | PathLike[str]], *, venue: str, base_bin: float | None, replace: bool, quote_asset: str
+) -> admin_pb2.IngestRequest:
+    """Return the request of `Client.ingest`.
+
+    Raises
+    ------
+    TypeError
+        If ``paths`` is one path instead of several.
+    ValueError
+        If ``base_bin`` is 0.
+    """
+    if isinstance(paths, str | PathLike):
+        raise TypeError(f"paths must be a sequence of paths, was {paths!r}")
+    if base_bin == 0:
+        raise ValueError("base_bin must not be 0, which the server reads as its own choice; give None for that")
+    return admin_pb2.IngestRequest(
+        paths=[fspath(path) for path in paths],
+        venue=venue,
+        base_bin=base_bin or 0.0,
+        replace=replace,
+        quote_asset=quote_asset,
+    )
 
 
 def _query(

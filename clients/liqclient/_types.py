@@ -24,7 +24,18 @@ type MarginFormula = Literal["exact", "simplified"]
 type Compat = Literal["none", "original"]
 """Which behaviour of an original system a model keeps: its known faults mended, or its own computation."""
 
-type DataKind = Literal["trades", "open_interest", "mark_price", "klines", "funding", "liquidations"]
+type IngestStatus = Literal["ingested", "already ingested", "rejected", "not read"]
+type DataKind = Literal[
+    "trades",
+    "open_interest",
+    "mark_price",
+    "klines",
+    "funding",
+    "liquidations",
+    "index_price",
+    "premium_index",
+    "book_depth",
+]
 """Kind of input data."""
 
 type Time = int | dt.datetime | np.datetime64 | str

@@ -6,11 +6,27 @@ import sys
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 import liqclient
 from liqserver import __version__
+from liqserver.cli import (
+    audit,
+    check,
+    compare,
+    demo,
+    heatmap,
+    ingest,
+    liquidations,
+    maintain,
+    query,
+    replay,
+    serve,
+    simulate,
+    symbols,
+)
 from liqserver.cli import brackets as brackets_commands
-from liqserver.cli import demo, ingest, liquidations, query, serve, simulate
+from liqserver.cli import plot as plot_commands
 from liqserver.cli.output import errors_console
 
 app = typer.Typer(
@@ -41,11 +57,20 @@ def _root(
 
 app.command(rich_help_panel="Data")(ingest.ingest)
 app.command(rich_help_panel="Data")(simulate.simulate)
+app.command(rich_help_panel="Data")(check.check)
+app.add_typer(symbols.app, name="exchange-info", rich_help_panel="Data")
 app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
+app.command(rich_help_panel="Data")(maintain.compact)
+app.command(rich_help_panel="Data")(maintain.export)
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
 app.command(rich_help_panel="Ask")(query.levels)
+app.command(rich_help_panel="Ask")(heatmap.heatmap)
+app.command(rich_help_panel="Ask")(replay.replay)
+app.command(rich_help_panel="Ask")(audit.audit)
+app.command(rich_help_panel="Ask")(compare.compare)
 app.command(rich_help_panel="Ask")(liquidations.liquidations)
+app.add_typer(plot_commands.app, name="plot", rich_help_panel="Ask")
 app.command(rich_help_panel="Ask")(query.coverage)
 app.command(rich_help_panel="Ask")(query.symbols)
 app.command(rich_help_panel="Ask")(query.models)
@@ -60,7 +85,7 @@ def main() -> None:
     try:
         app()
     except (liqclient.LiqClientError, StoreError, BindError, BracketError) as error:
-        errors_console.print(f"[red]error:[/red] {error}", markup=True)
+        errors_console.print(f"[red]error:[/red] {escape(str(error))}")
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

@@ -8,19 +8,18 @@ from typing import Annotated
 
 import typer
 
-from liqserver.cli.output import console, shown_time, table
+from liqserver.cli.options import DatabaseOption, DataVenueOption, SymbolArgument
+from liqserver.cli.output import print_table, say, shown_time, table
 from liqserver.config import DEFAULT_VENUE, default_db
 
 app = typer.Typer(help="Maintenance margin brackets: load them from files, show what is known.", no_args_is_help=True)
-
-_DB = typer.Option("--db", help="Database. [default: LIQSERVER_DB, else your data folder]")
 
 
 @app.command()
 def load(
     files: Annotated[list[Path], typer.Argument(help="CSV of brackets, or JSON of the exchange's leverageBracket.")],
-    db: Annotated[Path | None, _DB] = None,
-    venue: Annotated[str, typer.Option(help="Venue the brackets are of.")] = DEFAULT_VENUE,
+    db: DatabaseOption = None,
+    venue: DataVenueOption = DEFAULT_VENUE,
     effective_from: Annotated[
         str | None, typer.Option(help="Date of effect, YYYY-MM-DD, for files that do not tell.")
     ] = None,
@@ -42,14 +41,14 @@ def load(
             tables = read_brackets(file, venue=venue, effective_from=since)
             save_brackets(database.cursor(), tables)
             symbols = len({of.symbol for of in tables})
-            console.print(f"{file.name}: {len(tables)} tables of {symbols} symbols")
+            say(f"{file.name}: {len(tables)} tables of {symbols} symbols")
 
 
 @app.command()
 def show(
-    symbol: Annotated[str, typer.Argument(help="Symbol, for example BTCUSDT.")],
-    db: Annotated[Path | None, _DB] = None,
-    venue: Annotated[str, typer.Option(help="Venue.")] = DEFAULT_VENUE,
+    symbol: SymbolArgument,
+    db: DatabaseOption = None,
+    venue: DataVenueOption = DEFAULT_VENUE,
     every: Annotated[bool, typer.Option("--all", help="Every table, not only the newest.")] = False,
 ) -> None:
     """Show the brackets of a symbol: built in, and loaded into the database if there is one."""
@@ -57,10 +56,10 @@ def show(
 
     tables = bracket_tables(db or default_db(), venue, symbol)
     if not tables:
-        console.print(f"no brackets of {venue}:{symbol} are known; load them with `liqserver brackets load FILE`")
+        say(f"no brackets of {venue}:{symbol} are known; load them with `liqserver brackets load FILE`")
         raise typer.Exit(1)
     for of in tables if every else tables[-1:]:
-        console.print(f"[bold]{of.table_id}[/bold], in force from {shown_time(of.effective_from)} ({of.source})")
+        say(f"[bold]{of.table_id}[/bold], in force from {shown_time(of.effective_from)} ({of.source})")
         out = table(
             "bracket",
             "notional floor",
@@ -79,4 +78,4 @@ def show(
                 f"{of.cum[i]:,.2f}",
                 f"{of.max_leverage[i]:g}x",
             )
-        console.print(out)
+        print_table(out)

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 import liqclient
-from liqserver.cli.output import console, errors_console, table
+from liqserver.cli.output import console, errors_console, print_table, table
 
 
 def demo(
@@ -51,7 +51,7 @@ def demo(
     with EmbeddedServer(database) as server, liqclient.Client(server.target, timeout=120) as client:
         console.print(f"serving {database} on {server.target}")
         symbol = client.symbols()[0]
-        answer = client.levels(symbol.symbol, venue=symbol.venue, per_tier=True)
+        answer = client.levels(symbol.symbol, venue=symbol.venue, per_tier=True, derived=True)
         ladder_bin = ladder_bin_size(client, symbol.symbol, symbol.venue, 0.2, 24)
         print_levels(client.levels(symbol.symbol, venue=symbol.venue, bin_size=ladder_bin))
         _step("4  a chart")
@@ -103,4 +103,4 @@ def _latencies(client: liqclient.Client, symbol: liqclient.SymbolInfo, newest: l
             call(i)
             took.append(1e3 * (time.perf_counter() - t0))
         out.add_row(name, str(n), *(f"{value:.2f}" for value in np.percentile(took, [50, 90, 99])))
-    console.print(out)
+    print_table(out)

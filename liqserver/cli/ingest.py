@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
-from rich.table import Table
 
 from liqserver import config
+from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption
+from liqserver.cli.output import errors_console, print_csv, print_json, print_notice, print_table, say, table
 from liqserver.store.archive import ArchiveError, find_files, interval_name, utc
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, IngestReport, Progress, Status
@@ -31,22 +23,12 @@ from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET
 
 # Notices of one wording are shown once with the first few files they are of.
 _NAMES_SHOWN = 3
-_PIPE_WIDTH = 160
-
-
-class Format(StrEnum):
-    """How the summary is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Archive files, or folders with everything below them.")],
-    db: Annotated[
-        Path | None, typer.Option(help="Database file; created when missing.", show_default="user data")
-    ] = None,
-    venue: Annotated[str, typer.Option(help="Venue the files are of.")] = config.DEFAULT_VENUE,
+    db: DatabaseOption = None,
+    venue: DataVenueOption = config.DEFAULT_VENUE,
     base_bin: Annotated[
         float | None,
         typer.Option(help="Width of the flow bins of new symbols, quote units; about a basis point by default."),
@@ -58,7 +40,7 @@ def ingest(
         str,
         typer.Option(help="What symbols are quoted in whose names in recordings of force orders do not say it."),
     ] = DEFAULT_QUOTE_ASSET,
-    format: Annotated[Format, typer.Option("--format", help="How the summary is printed.")] = Format.TABLE,
+    format: FormatOption = Format.TABLE,
 ) -> None:
     """Bring archive files (zip or csv) into the database.
 
@@ -68,14 +50,10 @@ def ingest(
 
     Exit status: 0 all in or already there, 1 some file was rejected, 2 there was nothing to do it with.
     """
-    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
-    if not out.is_terminal:
-        # A pipe has no width to fit into.
-        out = Console(highlight=False, width=_PIPE_WIDTH)
     try:
         # Before the database: a slip of the pen makes no file.
         find_files(paths)
-        with Database(db or config.default_db()) as database, _progress_bar(err) as bar:
+        with Database(db or config.default_db()) as database, _progress_bar() as bar:
             task = bar.add_task("ingest", total=None, files=0, done=0)
 
             def show(progress: Progress) -> None:
@@ -97,51 +75,48 @@ def ingest(
                 progress=show,
             )
     except (ArchiveError, StoreError) as error:
-        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        errors_console.print(f"[red]error:[/red] {escape(str(error))}")
         raise typer.Exit(2) from error
     if format is Format.JSON:
-        typer.echo(json.dumps(_as_json(report), indent=2))
+        print_json(_as_json(report))
+    elif format is Format.CSV:
+        print_csv([of.name for of in dataclasses.fields(FileResult)], map(_as_row, report.files))
     else:
-        _print_summary(out, report)
+        _print_summary(report)
     raise typer.Exit(1 if report.of(Status.REJECTED) else 0)
 
 
-def _progress_bar(console: Console) -> ProgressBar:
+def _progress_bar() -> ProgressBar:
     return ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[done]}/{task.fields[files]} files"),
         DownloadColumn(),
         TimeRemainingColumn(),
-        console=console,
+        console=errors_console,
         transient=True,
     )
 
 
-def _print_summary(out: Console, report: IngestReport) -> None:
+def _print_summary(report: IngestReport) -> None:
     ingested = report.of(Status.INGESTED)
     if ingested:
-        out.print(_table(ingested))
-    _print_notices(out, ingested)
+        _print_table(ingested)
+    _print_notices(ingested)
     for file in report.of(Status.REJECTED):
-        out.print(f"[red]rejected[/] {escape(str(file.path))}\n  {escape(file.reason)}", soft_wrap=True)
+        say(f"[red]rejected[/] {escape(str(file.path))}\n  {escape(file.reason)}")
     unread = Counter(file.reason for file in report.of(Status.NOT_READ))
     for reason, n in sorted(unread.items()):
-        out.print(f"not read: {escape(reason)} ({_files(n)})", soft_wrap=True)
+        say(f"not read: {escape(reason)} ({_files(n)})")
     counts = {status: len(report.of(status)) for status in Status if status is not Status.NOT_READ}
-    out.print(", ".join(f"{_files(n)} {status}" for status, n in counts.items() if n))
+    say(", ".join(f"{_files(n)} {status}" for status, n in counts.items() if n))
 
 
-def _table(files: tuple[FileResult, ...]) -> Table:
-    """Return one row for each symbol, kind and period."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+def _print_table(files: tuple[FileResult, ...]) -> None:
+    """Print one row for each symbol, kind and period."""
     dropped = any(file.dropped_rows for file in files)
-    table.add_column("symbol", no_wrap=True)
-    table.add_column("kind")
-    for name in ("files", "rows", "stored", "dropped") if dropped else ("files", "rows", "stored"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name in ("from", "to"):
-        table.add_column(name, no_wrap=True)
+    figures = ("files", "rows", "stored", "dropped") if dropped else ("files", "rows", "stored")
+    out = table("symbol", "kind", *figures, "from", "to", right=figures)
     groups: dict[tuple[str, str, int], list[FileResult]] = {}
     for file in files:
         groups.setdefault((file.symbol, file.kind, file.period), []).append(file)
@@ -149,18 +124,18 @@ def _table(files: tuple[FileResult, ...]) -> Table:
         counts = [len(group), sum(f.rows for f in group), sum(f.stored_rows for f in group)]
         if dropped:
             counts.append(sum(f.dropped_rows for f in group))
-        table.add_row(
-            symbol,
+        out.add_row(
+            escape(symbol),
             f"{kind} {interval_name(period)}".strip(),
             *(f"{n:,}" for n in counts),
             # Days in UTC; the last one is that of the last moment.
             f"{utc(min(f.ts_start for f in group)):%Y-%m-%d}",
             f"{utc(max(f.ts_end for f in group) - 1):%Y-%m-%d}",
         )
-    return table
+    print_table(out)
 
 
-def _print_notices(out: Console, files: tuple[FileResult, ...]) -> None:
+def _print_notices(files: tuple[FileResult, ...]) -> None:
     by_text: dict[str, list[str]] = {}
     for file in files:
         for notice in file.notices:
@@ -168,7 +143,13 @@ def _print_notices(out: Console, files: tuple[FileResult, ...]) -> None:
     for text, names in by_text.items():
         shown = ", ".join(names[:_NAMES_SHOWN])
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-        out.print(f"[yellow]note[/] {escape(shown)}{more}: {escape(text)}", soft_wrap=True)
+        print_notice(f"note {shown}{more}: {text}")
+
+
+def _as_row(file: FileResult) -> list[object]:
+    """Return a file's fields, notices as one text."""
+    values = (getattr(file, of.name) for of in dataclasses.fields(file))
+    return ["; ".join(value) if isinstance(value, tuple) else value for value in values]
 
 
 def _as_json(report: IngestReport) -> dict[str, object]:

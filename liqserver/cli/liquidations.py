@@ -7,44 +7,50 @@ from typing import Annotated
 import typer
 
 import liqclient
-from liqserver.cli.output import (
+from liqserver.cli.options import (
+    OUTPUT_PANEL,
     DbOption,
+    EndOption,
     Format,
     FormatOption,
+    SideChoice,
+    SideOption,
+    StartOption,
+    SymbolArgument,
     TargetOption,
+    VenueOption,
     connected,
-    console,
+    length,
+)
+from liqserver.cli.output import (
+    LONG_COLOUR,
+    SHORT_COLOUR,
     print_csv,
     print_json,
+    print_notice,
+    print_table,
+    say,
     shown_amount,
     shown_time,
     table,
 )
-from liqserver.cli.query import SideChoice
 
-_WHAT, _OUT = "What to show", "Output"
 _LARGEST_PAGE = 100_000
 _ROWS = ("ts_event", "side", "price", "qty", "notional")
 _SUMS = ("ts", "long_notional", "short_notional", "long_qty", "short_qty", "long_count", "short_count")
 
 
 def liquidations(
-    symbol: Annotated[str, typer.Argument(help="Symbol, for example BTCUSDT.")],
-    venue: Annotated[str, typer.Option(help="Venue, if several have the symbol.", rich_help_panel=_WHAT)] = "",
-    start: Annotated[
-        str | None,
-        typer.Option(help="From this moment, ISO 8601 with zone: 2025-09-02T12:00Z.", rich_help_panel=_WHAT),
-    ] = None,
-    end: Annotated[str | None, typer.Option(help="Before this moment.", rich_help_panel=_WHAT)] = None,
-    side: Annotated[SideChoice, typer.Option(help="Which side of positions.", rich_help_panel=_WHAT)] = SideChoice.BOTH,
+    symbol: SymbolArgument,
+    venue: VenueOption = "",
+    start: StartOption = None,
+    end: EndOption = None,
+    side: SideOption = SideChoice.BOTH,
     interval: Annotated[
-        str | None,
-        typer.Option(
-            help="Add up by this length of time, such as 5m or 1h (1s to 30d), instead of one by one.",
-            rich_help_panel=_WHAT,
-        ),
+        int | None,
+        length("Add up by this length of time, such as 5m or 1h (1s to 30d), instead of one by one."),
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Most rows; 0 for all.", rich_help_panel=_OUT)] = 100,
+    limit: Annotated[int, typer.Option(min=0, help="Most rows; 0 for all.", rich_help_panel=OUTPUT_PANEL)] = 100,
     format: FormatOption = Format.TABLE,
     target: TargetOption = None,
     db: DbOption = None,
@@ -54,31 +60,31 @@ def liquidations(
     The feed they are from shows at most one order of a symbol in a second: in a cascade they are a lower bound, and a
     note says so.
 
-    Try `liqserver liquidations BTCUSDT --interval 1h`, or
+    For example `liqserver liquidations BTCUSDT --interval 1h`, or
     `liqserver liquidations BTCUSDT --side long --start 2025-09-02T12:00Z --limit 0 --format csv`.
+
+    CSV: `ts_event`, `side`, `price`, `qty`, `notional`; with `--interval` `ts` (its start), `long_notional`,
+    `short_notional`, `long_qty`, `short_qty`, `long_count`, `short_count`. Times are UNIX nanoseconds.
     """
     pages: list[liqclient.Liquidations] = []
     with connected(target, db) as client:
         token = ""
-        try:
-            while True:
-                wanted = _LARGEST_PAGE if limit == 0 else min(limit - sum(map(_length, pages)), _LARGEST_PAGE)
-                page = client.liquidations(
-                    symbol,
-                    venue=venue,
-                    start=start,
-                    end=end,
-                    side=side.value,
-                    interval=interval,
-                    page_size=wanted,
-                    page_token=token,
-                )
-                pages.append(page)
-                token = page.next_page_token
-                if not token or (limit and sum(map(_length, pages)) >= limit):
-                    break
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
+        while True:
+            wanted = _LARGEST_PAGE if limit == 0 else min(limit - sum(map(_length, pages)), _LARGEST_PAGE)
+            page = client.liquidations(
+                symbol,
+                venue=venue,
+                start=start,
+                end=end,
+                side=side.value,
+                interval=interval,
+                page_size=wanted,
+                page_token=token,
+            )
+            pages.append(page)
+            token = page.next_page_token
+            if not token or (limit and sum(map(_length, pages)) >= limit):
+                break
     columns = _SUMS if interval is not None else _ROWS
     rows = [row for page in pages for row in _rows(page)]
     if format is Format.JSON:
@@ -127,15 +133,15 @@ def _print_table(
     else:
         out = table("time", "side", "price", "qty", "notional", right=("price", "qty", "notional"))
         for ts, side, price, qty, notional in rows:
-            colour = "magenta" if side == "long" else "green"
+            colour = LONG_COLOUR if side == "long" else SHORT_COLOUR
             figures = (f"{price:,.10g}", f"{qty:,.10g}", shown_amount(float(notional)))
             out.add_row(shown_time(int(ts)), f"[{colour}]{side}[/]", *figures)
-    console.print(out)
-    console.print(
+    print_table(out)
+    say(
         f"{symbol}: {last.total_rows:,} recorded in the span asked for; all there is: "
         f"{shown_time(last.recorded_start)} to {shown_time(last.recorded_end)}"
     )
     if last.next_page_token:
-        console.print(f"more follow after these {len(rows):,} rows: --limit 0 shows all")
+        say(f"more follow after these {len(rows):,} rows: --limit 0 shows all")
     for notice in last.notices:
-        console.print(f"[yellow]{notice}[/yellow]")
+        print_notice(notice)

@@ -1,79 +1,32 @@
-"""How commands show things: numbers, times, tables; and where they ask."""
+"""How commands show things: numbers, times, tables, and where the numbers come from."""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 import liqclient
-from liqserver.config import DEFAULT_TARGET
 
-# Numbers are never cut short: a narrower terminal wraps lines, and a pipe has no width to fit into.
-_LEAST_WIDTH, _PIPE_WIDTH = 108, 160
+# A pipe has no width to fit into.
+_PIPE_WIDTH = 160
+
+LONG_COLOUR, SHORT_COLOUR, PRICE_COLOUR = "magenta", "green", "bold yellow"
 
 console = Console(highlight=False)
-if not console.is_terminal or console.width < _LEAST_WIDTH:
-    console = Console(highlight=False, width=_LEAST_WIDTH if console.is_terminal else _PIPE_WIDTH)
+if not console.is_terminal:
+    console = Console(highlight=False, width=_PIPE_WIDTH)
 errors_console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Format(StrEnum):
-    """What to print."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="What to print.", rich_help_panel="Output")]
-TargetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--target",
-        "-t",
-        help=f"Address of a running server. \\[default: {DEFAULT_TARGET}]",
-        rich_help_panel="Where to ask",
-    ),
-]
-DbOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--db", help="Ask a server started in this process on this database instead.", rich_help_panel="Where to ask"
-    ),
-]
-
-
-@contextmanager
-def connected(target: str | None, db: Path | None) -> Iterator[liqclient.Client]:
-    """Yield a client of ``target``, or of a server on ``db`` that lives as long as the block.
-
-    Raises
-    ------
-    typer.BadParameter
-        If both are given.
-    StoreError
-        If the database cannot be opened.
-    """
-    if target is not None and db is not None:
-        raise typer.BadParameter("give --target or --db, not both")
-    if db is None:
-        with liqclient.Client(target or DEFAULT_TARGET, timeout=60) as client:
-            yield client
-        return
-    from liqserver.rpc.server import EmbeddedServer  # a client of a remote server need not load numba
-
-    with EmbeddedServer(db) as server, liqclient.Client(server.target, timeout=60) as client:
-        yield client
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
@@ -85,19 +38,70 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     return out
 
 
+def print_table(out: Table) -> None:
+    """Print a table. Nothing of it is cut: what a terminal is too narrow for, the terminal wraps."""
+    rigid = all(column.no_wrap for column in out.columns)
+    if not rigid:
+        console.print(out)
+        return
+    unbound = console.options.update(width=10_000)
+    needed = Measurement.get(console, unbound, out).maximum
+    width = console.width
+    console.width = max(width, needed)
+    try:
+        console.print(out)
+    finally:
+        console.width = width
+
+
+def say(text: str) -> None:
+    """Print a line of markup below a table; a terminal wraps it where it will."""
+    console.print(text, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401
     """Print ``value`` as JSON."""
     typer.echo(json.dumps(value, indent=2))
 
 
 def print_csv(header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print rows as CSV."""
-    import csv
-    import sys
-
+    """Print rows as CSV, each as it comes."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
+
+
+def print_provenance(where: liqclient.Provenance) -> None:
+    """Print below a table as of when, of which model, brackets and inputs the numbers are, and what to know of them."""
+    shares = (
+        f"no level {where.no_level_share_long:.1%} of longs, {where.no_level_share_short:.1%} of shorts; "
+        f"entry before the data {where.unknown_entry_share_long:.1%}, {where.unknown_entry_share_short:.1%}"
+    )
+    interest = f"{where.open_interest:,.3f} contracts" if where.open_interest is not None else "not known"
+    say(f"open interest {interest}: {shares}")
+    say(
+        f"model {where.model} ({where.parameters_hash}), brackets {where.bracket_table or 'none used'}, "
+        f"inputs {where.inputs_hash}",
+    )
+    marks = ", ".join(f"{mark.kind} {shown_time(mark.ts_event)}" for mark in where.watermarks)
+    say(f"inputs reach: {marks}; staleness {shown_span(where.staleness)}")
+    if where.kline_volume_share:
+        print_notice(f"trades are missing: candles stand in for {where.kline_volume_share:.1%} of the volume")
+    if where.last_price_path_share:
+        share = f"{where.last_price_path_share:.1%}"
+        print_notice(f"mark prices are missing: last prices stand in for {share} of the path")
+    for notice in where.notices:
+        print_notice(notice)
+
+
+def print_notice(text: str) -> None:
+    """Print one sentence that a reader of the numbers should know."""
+    say(f"[yellow]{escape(text)}[/yellow]")
+
+
+def shown_unit(unit: liqclient.Unit) -> str:
+    """Return the unit of amounts in words."""
+    return "notional in quote units" if unit == "notional" else "contracts in base units"
 
 
 def shown_time(ts: int | None) -> str:
@@ -122,6 +126,11 @@ def shown_amount(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.2f}{letter}"
     return f"{value:.4g}"
+
+
+def decimals_of(step: float) -> int:
+    """Return the decimals that prices in whole steps need."""
+    return max(0, len(f"{step:.10f}".rstrip("0").partition(".")[2]))
 
 
 def bar(value: float, largest: float, width: int) -> str:

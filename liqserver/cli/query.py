@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,117 +10,80 @@ from rich.table import Table
 
 import liqclient
 from liqserver import grid
-from liqserver.cli.output import (
+from liqserver.cli.options import (
+    DEFAULT_RANGE,
+    WHAT_PANEL,
+    AsOfOption,
+    BinSizeOption,
     DbOption,
     Format,
     FormatOption,
+    MinNotionalOption,
+    ModelOption,
+    PresetOption,
+    RangeOption,
+    RowsOption,
+    SideChoice,
+    SideOption,
+    SymbolArgument,
     TargetOption,
-    bar,
+    UnitChoice,
+    UnitOption,
+    VenueOption,
+    complete_model,
+    complete_symbol,
     connected,
+    preset_applied,
+    with_parameters,
+)
+from liqserver.cli.output import (
+    LONG_COLOUR,
+    PRICE_COLOUR,
+    SHORT_COLOUR,
+    bar,
     console,
+    decimals_of,
     print_csv,
     print_json,
+    print_notice,
+    print_provenance,
+    print_table,
+    say,
     shown_amount,
     shown_span,
     shown_time,
+    shown_unit,
     table,
 )
 
 
-class SideChoice(StrEnum):
-    """Sides to answer."""
-
-    BOTH = "both"
-    LONG = "long"
-    SHORT = "short"
-
-
-class UnitChoice(StrEnum):
-    """Units of amounts."""
-
-    NOTIONAL = "notional"
-    QTY = "qty"
-
-
-class FormulaChoice(StrEnum):
-    """Margin formulas."""
-
-    EXACT = "exact"
-    SIMPLIFIED = "simplified"
-
-
-_WHAT, _MODEL, _OUT = "What to show", "Parameters of the model", "Output"
-
-
+@with_parameters()
 def levels(
-    symbol: Annotated[str, typer.Argument(help="Symbol, for example BTCUSDT.")],
-    venue: Annotated[str, typer.Option(help="Venue, if several have the symbol.", rich_help_panel=_WHAT)] = "",
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            help="A moment, ISO 8601 with zone: 2025-09-02T12:00Z. Newest data if not given.", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    bin_size: Annotated[
-        float | None,
-        typer.Option(help="Width of a bin in quote units, a multiple of the base bin.", rich_help_panel=_WHAT),
-    ] = None,
-    price_range: Annotated[
-        str,
-        typer.Option(
-            "--range", help="Around the current price, as fraction: 0.1, or down,up: 0.05,0.2.", rich_help_panel=_WHAT
-        ),
-    ] = "0.2",
-    side: Annotated[SideChoice, typer.Option(help="Which side.", rich_help_panel=_WHAT)] = SideChoice.BOTH,
-    unit: Annotated[
-        UnitChoice, typer.Option(help="Quote units or contracts.", rich_help_panel=_WHAT)
-    ] = UnitChoice.NOTIONAL,
+    symbol: SymbolArgument,
+    venue: VenueOption = "",
+    as_of: AsOfOption = None,
+    bin_size: BinSizeOption = None,
+    price_range: RangeOption = DEFAULT_RANGE,
+    side: SideOption = SideChoice.BOTH,
+    unit: UnitOption = UnitChoice.NOTIONAL,
     per_tier: Annotated[
-        bool, typer.Option("--per-tier", help="Break down by leverage (csv, json).", rich_help_panel=_WHAT)
+        bool, typer.Option("--per-tier", help="Break down by leverage (csv, json).", rich_help_panel=WHAT_PANEL)
     ] = False,
-    min_notional: Annotated[
-        float, typer.Option(help="Leave out bins with less, quote units.", rich_help_panel=_WHAT)
-    ] = 0.0,
-    model: Annotated[str, typer.Option(help="Model; see `liqserver models`.", rich_help_panel=_MODEL)] = "",
-    kappa: Annotated[
-        float | None, typer.Option(help="Share of volume that takes positions.", rich_help_panel=_MODEL)
-    ] = None,
-    taker_tilt: Annotated[
-        float | None, typer.Option(help="Tilt of openings to the aggressor, -1 to 1.", rich_help_panel=_MODEL)
-    ] = None,
-    tier: Annotated[
-        list[str] | None,
+    derived: Annotated[
+        bool,
         typer.Option(
-            help="A leverage tier, leverage:weight or leverage:weight:hazard; repeat for each.", rich_help_panel=_MODEL
+            "--derived",
+            help="Also the nearest clusters, cumulative amounts, imbalances and volatility.",
+            rich_help_panel=WHAT_PANEL,
         ),
-    ] = None,
-    no_level_weight: Annotated[
-        float | None, typer.Option(help="Weight of positions without a level.", rich_help_panel=_MODEL)
-    ] = None,
-    no_level_hazard: Annotated[
-        float | None, typer.Option(help="Their hazard of closing.", rich_help_panel=_MODEL)
-    ] = None,
-    hazard_exponent: Annotated[
-        float | None, typer.Option(help="e of hazard = leverage^e.", rich_help_panel=_MODEL)
-    ] = None,
-    margin_formula: Annotated[
-        FormulaChoice | None, typer.Option(help="Exact margin, or LiquidationHeatmap's.", rich_help_panel=_MODEL)
-    ] = None,
-    funding_erosion: Annotated[
-        float | None, typer.Option(help="Share of funding paid from margin.", rich_help_panel=_MODEL)
-    ] = None,
-    position_notional: Annotated[
-        float | None, typer.Option(help="Typical position, decides the bracket.", rich_help_panel=_MODEL)
-    ] = None,
-    rows: Annotated[
-        int,
-        typer.Option(
-            help="Table: about so many rows, unless a bin size is given.", min=2, max=500, rich_help_panel=_OUT
-        ),
-    ] = 30,
-    format: Annotated[
-        Format, typer.Option("--format", "-f", help="What to print.", rich_help_panel=_OUT)
-    ] = Format.TABLE,
+    ] = False,
+    min_notional: MinNotionalOption = 0.0,
+    preset: PresetOption = None,
+    model: ModelOption = "",
+    *,
+    parameters: liqclient.Parameters,
+    rows: RowsOption = 30,
+    format: FormatOption = Format.TABLE,
     target: TargetOption = None,
     db: DbOption = None,
 ) -> None:
@@ -131,68 +93,35 @@ def levels(
 
     For example `liqserver levels BTCUSDT --db liqserver.duckdb`, or
     `liqserver levels BTCUSDT --as-of 2025-09-02T12:00Z --range 0.05 --bin-size 50 --format csv`.
+
+    CSV: `price` (left edge of the bin), `long`, `short`; with `--per-tier` `long_25x`, `short_25x` and so on for each
+    leverage; with `--derived` also `cumulative_long`, `cumulative_short`, what is met from the current price to there.
     """
-    parameters = liqclient.Parameters(
-        kappa=kappa,
-        taker_tilt=taker_tilt,
-        tiers=[_tier(text) for text in tier] if tier else None,
-        no_level_weight=no_level_weight,
-        no_level_hazard=no_level_hazard,
-        hazard_exponent=hazard_exponent,
-        margin_formula=margin_formula.value if margin_formula else None,
-        funding_erosion=funding_erosion,
-        position_notional=position_notional,
-    )
-    around = _price_range(price_range)
+    if preset is not None:
+        parameters, bin_size = preset_applied(preset, parameters, bin_size)
     with connected(target, db) as client:
         if format is Format.TABLE and bin_size is None:
-            bin_size = ladder_bin_size(client, symbol, venue, around, rows)
-        try:
-            answer = client.levels(
-                symbol,
-                venue=venue,
-                model=model,
-                as_of=as_of,
-                bin_size=bin_size,
-                price_range=around,
-                side=side.value,
-                unit=unit.value,
-                per_tier=per_tier,
-                min_notional=min_notional,
-                parameters=parameters,
-            )
-        except ValueError as error:
-            raise typer.BadParameter(str(error)) from None
+            bin_size = ladder_bin_size(client, symbol, venue, price_range, rows)
+        answer = client.levels(
+            symbol,
+            venue=venue,
+            model=model,
+            as_of=as_of,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side.value,
+            unit=unit.value,
+            per_tier=per_tier,
+            min_notional=min_notional,
+            derived=derived,
+            parameters=parameters,
+        )
     if format is Format.JSON:
         print_json(answer.to_dict())
     elif format is Format.CSV:
-        typer.echo(answer.to_csv(), nl=False)
+        _print_csv(answer)
     else:
         print_levels(answer)
-
-
-def _tier(text: str) -> liqclient.LeverageTier:
-    try:
-        numbers = [float(part) for part in text.split(":")]
-        if len(numbers) not in (2, 3):
-            raise ValueError
-        return liqclient.LeverageTier(numbers[0], numbers[1], numbers[2] if len(numbers) == 3 else None)
-    except ValueError:
-        raise typer.BadParameter(
-            f"was {text!r}, must be leverage:weight or leverage:weight:hazard", param_hint="--tier"
-        ) from None
-
-
-def _price_range(text: str) -> float | tuple[float, float]:
-    try:
-        numbers = [float(part) for part in text.split(",")]
-        if len(numbers) not in (1, 2):
-            raise ValueError
-        return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
-    except ValueError:
-        raise typer.BadParameter(
-            f"was {text!r}, must be a number or two, such as 0.1 or 0.05,0.2", param_hint="--range"
-        ) from None
 
 
 def ladder_bin_size(
@@ -203,66 +132,52 @@ def ladder_bin_size(
     if len(found) != 1 or found[0].current_price is None or found[0].base_bin is None:
         return None
     down, up = around if isinstance(around, tuple) else (around, around)
-    wanted = found[0].current_price * (down + up) / rows
-    if not wanted > found[0].base_bin:
-        return found[0].base_bin
-    return float(f"{round(grid.nice_floor(wanted / found[0].base_bin)) * found[0].base_bin:.12g}")
+    base = found[0].base_bin
+    wanted = found[0].current_price * (down + up) / rows / base
+    if not wanted > 1:
+        return base
+    less = grid.nice_floor(wanted)
+    # The nice number that follows on 1, 2, 5 is 2, 2.5 or 2 times as large.
+    more = grid.nice_floor(2.6 * less)
+    return float(f"{round(less if wanted / less < more / wanted else more) * base:.12g}")
 
 
 def print_levels(answer: liqclient.Levels) -> None:
-    """Print the levels as a ladder around the price, and where the numbers come from."""
+    """Print the levels as a ladder around the price, what derives from them, and where the numbers come from."""
     where = answer.provenance
-    console.print(
+    say(
         f"[bold]{where.venue}:{where.symbol}[/bold] liquidation levels as of [bold]{shown_time(where.as_of)}[/bold], "
-        f"bins of {answer.bin_size:g}, {_unit_name(answer)}"
+        f"bins of {answer.bin_size:g}, {shown_unit(answer.unit)}"
     )
-    console.print(_ladder(answer))
-    console.print(
+    print_table(_ladder(answer))
+    say(
         f"current price {where.current_price:,.10g} of {where.current_price_source}, "
         f"{shown_time(where.current_price_ts)}"
     )
     totals = answer.totals
-    console.print(
+    say(
         f"in range: long {shown_amount(totals.long_in_range)}, short {shown_amount(totals.short_in_range)}; "
-        f"everywhere: long {shown_amount(totals.long)}, short {shown_amount(totals.short)} ({_unit_name(answer)})",
+        f"everywhere: long {shown_amount(totals.long)}, short {shown_amount(totals.short)} ({shown_unit(answer.unit)})",
     )
-    shares = (
-        f"no level {where.no_level_share_long:.1%} of longs, {where.no_level_share_short:.1%} of shorts; "
-        f"entry before the data {where.unknown_entry_share_long:.1%}, {where.unknown_entry_share_short:.1%}"
-    )
-    interest = f"{where.open_interest:,.3f} contracts" if where.open_interest is not None else "not known"
-    console.print(f"open interest {interest}: {shares}")
-    console.print(
-        f"model {where.model} ({where.parameters_hash}), brackets {where.bracket_table or 'none used'}, "
-        f"inputs {where.inputs_hash}",
-    )
-    marks = ", ".join(f"{mark.kind} {shown_time(mark.ts_event)}" for mark in where.watermarks)
-    console.print(f"inputs reach: {marks}; staleness {shown_span(where.staleness)}")
-    if where.kline_volume_share:
-        console.print(
-            f"[yellow]trades are missing: candles stand in for {where.kline_volume_share:.1%} of the volume[/yellow]"
-        )
-    if where.last_price_path_share:
-        share = f"{where.last_price_path_share:.1%}"
-        console.print(f"[yellow]mark prices are missing: last prices stand in for {share} of the path[/yellow]")
-    for notice in where.notices:
-        console.print(f"[yellow]{notice}[/yellow]")
+    if answer.derived is not None:
+        _print_derived(answer.derived)
+    print_provenance(where)
 
 
 def _ladder(answer: liqclient.Levels) -> Table:
-    where = answer.provenance
-    out = table("price", "distance", "long", "short", "", right=("price", "distance", "long", "short"))
+    where, derived = answer.provenance, answer.derived
+    reaching = ("longs to here", "shorts to here") if derived is not None else ()
+    amounts = ("price", "distance", "long", "short", *reaching)
+    out = table(*amounts, "", right=amounts)
     biggest = float(max(answer.long.max(initial=0), answer.short.max(initial=0)))
-    decimals = max(0, len(f"{answer.bin_size:.10f}".rstrip("0").partition(".")[2]))
+    decimals = decimals_of(answer.bin_size)
     price_shown = False
 
     def add_price() -> None:
         out.add_row(
-            f"[bold yellow]{where.current_price:,.{max(decimals, 1)}f}[/]",
-            "",
-            "",
-            "",
-            "[bold yellow]current price[/]",
+            f"[{PRICE_COLOUR}]{where.current_price:,.{max(decimals, 1)}f}[/]",
+            *[""] * (len(amounts) - 1),
+            f"[{PRICE_COLOUR}]current price[/]",
         )
 
     for i in range(len(answer.price))[::-1]:
@@ -270,25 +185,66 @@ def _ladder(answer: liqclient.Levels) -> Table:
         if not price_shown and price <= where.current_price:
             add_price()
             price_shown = True
+        sums = [_amount(float(derived.cumulative_long[i]), LONG_COLOUR)] if derived is not None else []
+        sums += [_amount(float(derived.cumulative_short[i]), SHORT_COLOUR)] if derived is not None else []
         out.add_row(
             f"{price:,.{decimals}f}",
             f"{price / where.current_price - 1:+.2%}",
-            f"[magenta]{shown_amount(long)}[/]" if long else "",
-            f"[green]{shown_amount(short)}[/]" if short else "",
-            f"[magenta]{bar(long, biggest, 24)}[/][green]{bar(short, biggest, 24)}[/]",
+            _amount(long, LONG_COLOUR),
+            _amount(short, SHORT_COLOUR),
+            *sums,
+            f"[{LONG_COLOUR}]{bar(long, biggest, 24)}[/][{SHORT_COLOUR}]{bar(short, biggest, 24)}[/]",
         )
     if not price_shown:
         add_price()
     return out
 
 
-def _unit_name(answer: liqclient.Levels) -> str:
-    return "notional in quote units" if answer.unit == "notional" else "contracts in base units"
+def _amount(value: float, colour: str) -> str:
+    return f"[{colour}]{shown_amount(value)}[/]" if value else ""
+
+
+def _print_derived(derived: liqclient.DerivedFigures) -> None:
+    say(f"nearest cluster below: {_cluster(derived.cluster_below, 'longs')}")
+    say(f"nearest cluster above: {_cluster(derived.cluster_above, 'shorts')}")
+    out = table(
+        "within", "longs below", "shorts above", "imbalance", right=("longs below", "shorts above", "imbalance")
+    )
+    for of in derived.imbalances:
+        balance = "neither" if of.imbalance is None else f"{of.imbalance:+.3f}"
+        out.add_row(f"{of.range:.0%}", shown_amount(of.long), shown_amount(of.short), balance)
+    print_table(out)
+    volatility = derived.realised_volatility
+    say(
+        "imbalance is (shorts - longs) / (shorts + longs); realised volatility of a day: "
+        + ("not known, too few steps in the 24 hours before" if volatility is None else f"{volatility:.2%}")
+    )
+
+
+def _cluster(of: liqclient.Cluster | None, whose: str) -> str:
+    if of is None:
+        return "none in range"
+    away = f"{of.distance:.2%} away"
+    if of.distance_volatility is not None:
+        away += f", {of.distance_volatility:.2f} days' volatility"
+    return f"{shown_amount(of.amount)} of {whose} in {of.low:,.10g} to {of.high:,.10g}, densest {of.peak:,.10g}, {away}"
+
+
+def _print_csv(answer: liqclient.Levels) -> None:
+    if answer.derived is None:
+        typer.echo(answer.to_csv(), nl=False)
+        return
+    header, *lines = answer.to_csv().splitlines()
+    sums = zip(answer.derived.cumulative_long.tolist(), answer.derived.cumulative_short.tolist(), strict=True)
+    print_csv(
+        [*header.split(","), "cumulative_long", "cumulative_short"],
+        ([*line.split(","), *pair] for line, pair in zip(lines, sums, strict=True)),
+    )
 
 
 def coverage(
-    symbol: Annotated[str, typer.Argument(help="Symbol; all if not given.")] = "",
-    venue: Annotated[str, typer.Option(help="Venue, if several have the symbol.")] = "",
+    symbol: Annotated[str, typer.Argument(help="Symbol; all if not given.", autocompletion=complete_symbol)] = "",
+    venue: VenueOption = "",
     format: FormatOption = Format.TABLE,
     target: TargetOption = None,
     db: DbOption = None,
@@ -311,22 +267,29 @@ def coverage(
     if format is Format.CSV:
         print_csv(columns, rows)
         return
-    out = table("symbol", *columns[2:], right=columns[6:])
-    for row in rows:
-        name, of_kind, interval, start, end = f"{row[0]}:{row[1]}", row[2], row[3], row[4], row[5]
-        out.add_row(
-            name,
-            str(of_kind),
-            shown_span(interval) if interval else "events",
-            shown_time(start),
-            shown_time(end),
-            *(f"{value:,}" for value in row[6:]),
-        )
-    console.print(out)
     for of in answer:
-        for kind in of.kinds:
-            for notice in kind.notices:
-                console.print(f"[yellow]{of.symbol} {kind.kind}: {notice}[/yellow]")
+        _print_coverage(of)
+
+
+def _print_coverage(of: liqclient.SymbolCoverage) -> None:
+    say(f"[bold]{of.venue}:{of.symbol}[/bold]")
+    counts = ["rows", "stored", "files", "missing"]
+    if any(kind.dropped_rows for kind in of.kinds):
+        counts.append("dropped")
+    out = table("kind", "interval", "start", "end", *counts, right=counts)
+    for kind in of.kinds:
+        figures = (kind.rows, kind.stored_rows, kind.files, kind.missing, kind.dropped_rows)
+        out.add_row(
+            str(kind.kind),
+            shown_span(kind.interval) if kind.interval else "events",
+            shown_time(kind.start),
+            shown_time(kind.end),
+            *(f"{figure:,}" for figure in figures[: len(counts)]),
+        )
+    print_table(out)
+    for kind in of.kinds:
+        for notice in kind.notices:
+            print_notice(f"{kind.kind}: {notice}")
 
 
 def symbols(format: FormatOption = Format.TABLE, target: TargetOption = None, db: DbOption = None) -> None:
@@ -368,11 +331,11 @@ def symbols(format: FormatOption = Format.TABLE, target: TargetOption = None, db
             f"{of.base_bin:g}",
             of.bracket_table.rpartition(":")[2] if of.bracket_table else "none",
         )
-    console.print(out)
+    print_table(out)
 
 
 def models(
-    model: Annotated[str, typer.Argument(help="Show one model in full.")] = "",
+    model: Annotated[str, typer.Argument(help="Show this model only.", autocompletion=complete_model)] = "",
     format: FormatOption = Format.TABLE,
     target: TargetOption = None,
     db: DbOption = None,
@@ -406,4 +369,4 @@ def models(
         for parameter in of.parameters:
             text = f"{parameter.description} [dim]{escape(parameter.allowed)}[/dim]"
             out.add_row(parameter.name, parameter.default_value, text)
-        console.print(out)
+        print_table(out)

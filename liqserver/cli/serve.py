@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from liqserver.cli.options import DatabaseOption
 from liqserver.cli.output import errors_console
 from liqserver.config import DEFAULT_HOST, DEFAULT_PORT, default_db
 
 
 def serve(
-    db: Annotated[
-        Path | None, typer.Option("--db", help="Database to serve. [default: LIQSERVER_DB, else your data folder]")
-    ] = None,
+    db: DatabaseOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = DEFAULT_PORT,
     allow_remote: Annotated[

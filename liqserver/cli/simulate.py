@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from liqserver.cli.output import errors_console, print_table, say, table
 from liqserver.simulate.config import SimulationConfig
 
 if TYPE_CHECKING:
@@ -78,7 +78,6 @@ def simulate(
         raise typer.BadParameter(
             f"{out} is not empty ({entries} entries); name a new folder, or add --force to replace equal names"
         )
-    messages = Console(stderr=True)
     with Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -86,7 +85,7 @@ def simulate(
         MofNCompleteColumn(),
         TextColumn("days"),
         TimeElapsedColumn(),
-        console=messages,
+        console=errors_console,
     ) as progress:
         task = progress.add_task("warm-up", total=config.days + config.warmup_days)
 
@@ -98,16 +97,15 @@ def simulate(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from error
         except OSError as error:
-            messages.print(f"[red]cannot write below {out}: {error}[/red]")
+            errors_console.print(f"[red]error:[/red] cannot write below {escape(str(out))}: {escape(str(error))}")
             raise typer.Exit(1) from error
-    Console().print(_summary(config, totals, out))
+    _print_summary(config, totals, out)
 
 
-def _summary(config: SimulationConfig, totals: Totals, out: Path) -> Table:
+def _print_summary(config: SimulationConfig, totals: Totals, out: Path) -> None:
     quote = "USDT"
-    table = Table(title=f"Simulated {config.symbol}, {config.days} days from {config.start}, seed {config.seed}")
-    table.add_column("figure")
-    table.add_column("value", justify="right", overflow="fold")
+    say(f"[bold]Simulated {escape(config.symbol)}[/bold], {config.days} days from {config.start}, seed {config.seed}")
+    figures = table("figure", "value", right=("value",))
     for name, value in (
         ("trades", f"{totals.trades:,}"),
         ("volume", f"{totals.volume:,.0f} contracts, {totals.volume_notional / 1e6:,.0f} M {quote}"),
@@ -117,7 +115,7 @@ def _summary(config: SimulationConfig, totals: Totals, out: Path) -> Table:
         ("price", f"{totals.low:,.1f} to {totals.high:,.1f}"),
         ("open interest", f"{totals.open_interest_low:,.0f} to {totals.open_interest_high:,.0f} contracts"),
         ("files", f"{totals.files:,}, {totals.bytes / 1e6:,.1f} MB"),
-        ("where", str(out)),
     ):
-        table.add_row(name, value)
-    return table
+        figures.add_row(name, value)
+    print_table(figures)
+    say(f"in {escape(str(out))}")

@@ -5,7 +5,7 @@ History in, book out: ``History`` holds what happened, ``PositionBook`` who is s
 """
 
 from liqserver.kernel.advance import AUDIT_COLUMNS, advance, warm_up
-from liqserver.kernel.book import BookParameters, BookParametersError, PositionBook, start_book
+from liqserver.kernel.book import BookParameters, BookParametersError, PackedBook, PositionBook, start_book
 from liqserver.kernel.history import History, HistoryError, Source
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "BookParametersError",
     "History",
     "HistoryError",
+    "PackedBook",
     "PositionBook",
     "Source",
     "advance",

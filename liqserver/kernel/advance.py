@@ -23,6 +23,8 @@ volume, so an interval is advanced when it is complete; until then D is 0 and a 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -59,7 +61,7 @@ _TREND_LIMIT = 3.0
 
 
 def advance(
-    book: PositionBook, parameters: BookParameters, history: History, *, audit: bool = False
+    book: PositionBook, parameters: BookParameters, history: History, *, audit: bool = False, threads: int = 1
 ) -> NDArray[np.float64]:
     """Advance ``book`` in place through all steps of ``history``.
 
@@ -76,6 +78,8 @@ def advance(
         Steps after ``book.ts``.
     audit : bool
         Whether to report what happened in each step.
+    threads : int
+        With 2, longs and shorts are advanced beside each other, to the same bytes; worth it for many steps.
 
     Returns
     -------
@@ -94,51 +98,106 @@ def advance(
     if int(history.step_end[0]) <= book.ts:
         raise ValueError(f"history starts at {int(history.step_end[0])}, the book is already at {book.ts}")
     cover_history(book, history, parameters)
-    _advance(
-        book.placed,
-        book.scale,
-        book.mass,
-        book.shift,
-        book.unplaced,
-        book.edge,
-        book.trend,
-        book.ts,
-        book.first_bin,
-        1.0 / book.width,
-        parameters.ratio,
-        parameters.mmr,
-        parameters.weight,
-        parameters.hazard,
-        parameters.kappa,
-        parameters.taker_tilt,
-        parameters.trend_tilt,
-        parameters.funding_erosion,
-        history.step_end,
-        history.mark_low,
-        history.mark_high,
-        history.mark_close,
-        history.open_interest,
-        history.funding_rate,
-        history.flow_offset,
-        history.flow_price,
-        history.flow_buy,
-        history.flow_sell,
-        out,
-    )
+    flow = _flow_by_step(history.flow_offset, history.flow_price, history.flow_buy, history.flow_sell)
+    lift = np.ones(steps)
+    if parameters.trend_tilt != 0:
+        _lean_on_trend(book.trend, book.ts, parameters.trend_tilt, history.step_end, history.mark_close, lift)
+
+    def advance_side(side: int) -> None:
+        _advance_side(
+            side,
+            book.placed[side],
+            book.scale[side],
+            book.mass[side],
+            book.shift[side],
+            book.unplaced[side],
+            book.edge[side],
+            book.far[side],
+            book.first_bin,
+            1.0 / book.width,
+            parameters.ratio[side],
+            parameters.mmr,
+            parameters.weight,
+            parameters.hazard,
+            parameters.kappa,
+            parameters.taker_tilt,
+            parameters.funding_erosion,
+            lift,
+            history.mark_low if side == LONG else history.mark_high,
+            history.mark_close,
+            history.open_interest,
+            history.funding_rate,
+            history.flow_offset,
+            history.flow_price,
+            history.flow_buy,
+            history.flow_sell,
+            *flow,
+            out[:, side::2],
+        )
+
+    if threads > 1:
+        longs = _pool().submit(advance_side, LONG)
+        advance_side(SHORT)
+        longs.result()
+    else:
+        advance_side(LONG)
+        advance_side(SHORT)
     book.ts = int(history.step_end[-1])
     return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _advance(
+def _lean_on_trend(
+    trend: NDArray[np.float64],
+    ts: int,
+    tilt: float,
+    step_end: NDArray[np.int64],
+    mark_close: NDArray[np.float64],
+    lift: NDArray[np.float64],
+) -> None:
+    """Take every step's price into the trend.
+
+    Writes to ``lift`` the share of what longs open that has a level, relative to a market without trend; that of
+    shorts is its inverse.
+    """
+    usual, follow, follow_spread = -1, 0.0, 0.0
+    for s in range(len(step_end)):
+        if math.isnan(mark_close[s]):
+            continue
+        price = math.log(mark_close[s])
+        if math.isnan(trend[0]):
+            trend[0] = price
+            continue
+        elapsed = step_end[s] - (step_end[s - 1] if s else ts)
+        if elapsed != usual:
+            # Steps are of equal length most of the time.
+            usual = elapsed
+            follow = 1.0 - 0.5 ** (elapsed / _TREND_MEMORY)
+            follow_spread = 1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)
+        trend[0] += follow * (price - trend[0])
+        away = price - trend[0]
+        trend[1] += follow_spread * (away * away - trend[1])
+        if trend[1] > 0:
+            distance = min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT)
+            lift[s] = math.exp(-tilt * distance)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads for long sides of books: the sides need nothing of each other."""
+    return ThreadPoolExecutor(thread_name_prefix="kernel")
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _advance_side(
+    side: int,
     placed: NDArray[np.float64],
     scale: NDArray[np.float64],
     mass: NDArray[np.float64],
     shift: NDArray[np.float64],
     unplaced: NDArray[np.float64],
     edge: NDArray[np.int64],
-    trend: NDArray[np.float64],
-    ts: int,
+    far: NDArray[np.int64],
     first_bin: int,
     per_width: float,
     ratio: NDArray[np.float64],
@@ -147,11 +206,9 @@ def _advance(
     hazard: NDArray[np.float64],
     kappa: float,
     tilt: float,
-    trend_tilt: float,
     erosion: float,
-    step_end: NDArray[np.int64],
-    mark_low: NDArray[np.float64],
-    mark_high: NDArray[np.float64],
+    lift: NDArray[np.float64],
+    path: NDArray[np.float64],
     mark_close: NDArray[np.float64],
     open_interest: NDArray[np.float64],
     funding_rate: NDArray[np.float64],
@@ -159,23 +216,26 @@ def _advance(
     flow_price: NDArray[np.float64],
     flow_buy: NDArray[np.float64],
     flow_sell: NDArray[np.float64],
+    buys: NDArray[np.float64],
+    sells: NDArray[np.float64],
+    lowest: NDArray[np.float64],
+    highest: NDArray[np.float64],
+    most_rows: int,
     audit: NDArray[np.float64],
 ) -> None:
-    steps = len(mark_low)
-    tiers = ratio.shape[1]
-    bins = placed.shape[2]
+    steps = len(path)
+    tiers = len(ratio)
+    bins = placed.shape[1]
     audited = len(audit) > 0
+    long = side == LONG
+    sign = 1.0 if long else -1.0
     # A position's bin is entry price * per_price - origin, cut to an integer (nothing lies below bin 0).
     per_price = ratio * per_width
     origin = shift * per_width + (first_bin - _EDGE)
-    buys, sells, lowest, highest, most_rows = _flow_by_step(flow_offset, flow_price, flow_buy, flow_sell)
     qty = np.empty(most_rows)
-    total = np.empty(2)
-    for side in range(2):
-        total[side] = _total(side, mass, unplaced)
+    total = _total(mass, unplaced)
     levelled = weight[:tiers].sum()
     most = 1.0 / levelled
-    usual, follow, follow_spread = -1, 0.0, 0.0
 
     start = 0
     while start < steps:
@@ -185,7 +245,7 @@ def _advance(
             stop += 1
         closes = stop < steps
         stop = min(stop + 1, steps)
-        before = total[LONG]
+        before = total
         change = open_interest[stop - 1] - before if closes else 0.0
         volume = 0.0
         for s in range(start, stop):
@@ -205,153 +265,141 @@ def _advance(
             if erosion > 0 and funding_rate[s] != 0 and not math.isnan(mark_close[s]):
                 paid = erosion * funding_rate[s] * mark_close[s]
                 for t in range(tiers):
-                    shift[LONG, t] += paid / (1 - mmr[t])
-                    shift[SHORT, t] += paid / (1 + mmr[t])
-                    for side in range(2):
-                        origin[side, t] = shift[side, t] * per_width + (first_bin - _EDGE)
+                    shift[t] += paid / (1 - sign * mmr[t])
+                    origin[t] = shift[t] * per_width + (first_bin - _EDGE)
 
-            # Share of what longs open that has a level, relative to a market without trend; for shorts its inverse.
-            lift = 1.0
-            if trend_tilt != 0 and not math.isnan(mark_close[s]):
-                elapsed = step_end[s] - (step_end[s - 1] if s else ts)
-                if elapsed != usual:
-                    # Steps are of equal length most of the time.
-                    usual = elapsed
-                    follow = 1.0 - 0.5 ** (elapsed / _TREND_MEMORY)
-                    follow_spread = 1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)
-                lift = math.exp(-trend_tilt * _follow_trend(trend, math.log(mark_close[s]), follow, follow_spread))
-            path = not math.isnan(mark_low[s])
+            known = not math.isnan(path[s])
+            touched = path[s] * per_width
             first_row, last_row = flow_offset[s], flow_offset[s + 1]
-            turnover = max(kappa * flow, abs(target - total[LONG]))
-            room = turnover - abs(target - total[LONG])
+            step_change = target - total
+            turnover = max(kappa * flow, abs(step_change))
+            room = turnover - abs(step_change)
             lean = min(max(tilt * kappa * (buys[s] - sells[s]), -room), room)
-            for side in range(2):
-                sign = 1.0 if side == LONG else -1.0
-                touched = (mark_low[s] if side == LONG else mark_high[s]) * per_width
 
-                # 2. liquidated
-                liquidated = 0.0
-                if path:
-                    for t in range(tiers):
-                        at = touched - origin[side, t]
-                        if side == LONG:
-                            if at >= edge[side, t] + 1:
-                                continue
-                            low, high = max(math.floor(at), 0), edge[side, t]
-                            edge[side, t] = low - 1
-                        else:
-                            if at < edge[side, t]:
-                                continue
-                            low, high = edge[side, t], min(math.floor(at), bins - 1)
-                            edge[side, t] = high + 1
-                        gone = 0.0
-                        for b in range(low, high + 1):
-                            gone += placed[side, t, b]
-                            placed[side, t, b] = 0.0
-                        gone = min(gone * scale[side, t], mass[side, t])
-                        mass[side, t] -= gone
-                        liquidated += gone
-
-                # 3. opened
-                step_change = target - total[side]
-                wanted = max((turnover + step_change + sign * lean) / 2, step_change + liquidated, 0.0)
-                # Nobody can have opened more than was traded.
-                opened = min(wanted, flow)
-                unexplained = wanted - opened
-                more = min(lift if side == LONG else 1.0 / lift, most)
-                if opened > 0:
-                    by_buy = 1.0 + sign * tilt
-                    by_sell = 1.0 - sign * tilt
-                    weighted = by_buy * buys[s] + by_sell * sells[s]
-                    if weighted <= 0:
-                        by_buy, by_sell, weighted = 1.0, 1.0, flow
-                    share = opened / weighted
-                    for row in range(first_row, last_row):
-                        qty[row - first_row] = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
-                    for t in range(tiers):
-                        slope, at_zero = per_price[side, t], origin[side, t]
-                        tier = weight[t] * more
-                        unit = tier / scale[side, t]
-                        bottom = lowest[s] * slope - at_zero
-                        top = highest[s] * slope - at_zero
-                        reach = touched - at_zero
-                        clear = not path or (top + 1 < reach if side == LONG else bottom - 1 > reach)
-                        if clear and bottom >= 0 and top < bins:
-                            # The usual case: the path of the step reaches none of what it opens.
-                            low, high = int(bottom), int(top)
-                            for row in range(first_row, last_row):
-                                placed[side, t, int(flow_price[row] * slope - at_zero)] += qty[row - first_row] * unit
-                            mass[side, t] += opened * tier
-                        else:
-                            met = math.floor(touched - at_zero) if path else (bins if side == LONG else -1)
-                            gone = 0.0
-                            low, high = bins, -1
-                            for row in range(first_row, last_row):
-                                b = int(flow_price[row] * slope - at_zero)
-                                if b >= met if side == LONG else b <= met:
-                                    gone += qty[row - first_row] * tier
-                                    continue
-                                b = min(max(b, 0), bins - 1)
-                                low, high = min(low, b), max(high, b)
-                                placed[side, t, b] += qty[row - first_row] * unit
-                            liquidated += gone
-                            mass[side, t] = max(mass[side, t] + opened * tier - gone, 0.0)
-                        if side == LONG:
-                            edge[side, t] = max(edge[side, t], high)
-                        else:
-                            edge[side, t] = min(edge[side, t], low)
-                    unplaced[side, tiers] += opened * max(weight[tiers] + levelled * (1.0 - more), 0.0)
-                unplaced[side, tiers] += unexplained
-
-                # 4. closed
-                now = unplaced[side, tiers]
-                exposed = hazard[tiers] * now
-                fastest = hazard[tiers]
+            # 2. liquidated
+            liquidated = 0.0
+            if known:
                 for t in range(tiers):
-                    held = mass[side, t] + unplaced[side, t]
-                    now += held
-                    exposed += hazard[t] * held
-                    fastest = max(fastest, hazard[t])
-                excess = now - target
-                if excess < 0:
-                    # The step's own path liquidated some of what it opened.
-                    unplaced[side, tiers] -= excess
-                    unexplained -= excess
-                    now = target
-                if excess > 0 and excess * fastest < exposed:
-                    # The usual case: no tier runs empty.
-                    rate = excess / exposed
-                    unplaced[side, tiers] *= 1.0 - rate * hazard[tiers]
-                    left = unplaced[side, tiers]
-                    for t in range(tiers):
-                        keep = 1.0 - rate * hazard[t]
-                        unplaced[side, t] *= keep
-                        mass[side, t] *= keep
-                        scale[side, t] *= keep
-                        left += mass[side, t] + unplaced[side, t]
-                        if scale[side, t] < _SMALLEST_SCALE:
-                            _rescale(placed[side, t], scale, side, t)
-                    total[side] = left
-                else:
-                    if excess > 0:
-                        _close_by_speed(side, excess, placed, scale, mass, unplaced, edge, hazard)
-                    total[side] = _total(side, mass, unplaced)
-                if audited:
-                    audit[s, side] = opened + unexplained
-                    audit[s, 2 + side] = max(now - total[side], 0.0)
-                    audit[s, 4 + side] = liquidated
-                    audit[s, 6 + side] = unexplained
-                    audit[s, 8 + side] = unplaced[side, tiers]
+                    at = touched - origin[t]
+                    if long:
+                        if at >= edge[t] + 1:
+                            continue
+                        low, high = max(math.floor(at), 0), edge[t]
+                        edge[t] = low - 1
+                    else:
+                        if at < edge[t]:
+                            continue
+                        low, high = edge[t], min(math.floor(at), bins - 1)
+                        edge[t] = high + 1
+                    gone = 0.0
+                    for b in range(low, high + 1):
+                        gone += placed[t, b]
+                        placed[t, b] = 0.0
+                    gone = min(gone * scale[t], mass[t])
+                    mass[t] -= gone
+                    liquidated += gone
+
+            # 3. opened
+            wanted = max((turnover + step_change + sign * lean) / 2, step_change + liquidated, 0.0)
+            # Nobody can have opened more than was traded.
+            opened = min(wanted, flow)
+            unexplained = wanted - opened
+            more = min(lift[s] if long else 1.0 / lift[s], most)
+            if opened > 0:
+                by_buy = 1.0 + sign * tilt
+                by_sell = 1.0 - sign * tilt
+                weighted = by_buy * buys[s] + by_sell * sells[s]
+                if weighted <= 0:
+                    by_buy, by_sell, weighted = 1.0, 1.0, flow
+                share = opened / weighted
+                for row in range(first_row, last_row):
+                    qty[row - first_row] = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
+                for t in range(tiers):
+                    slope, at_zero = per_price[t], origin[t]
+                    tier = weight[t] * more
+                    unit = tier / scale[t]
+                    bottom = lowest[s] * slope - at_zero
+                    top = highest[s] * slope - at_zero
+                    reach = touched - at_zero
+                    clear = not known or (top + 1 < reach if long else bottom - 1 > reach)
+                    if clear and bottom >= 0 and top < bins:
+                        # The usual case: the path of the step reaches none of what it opens.
+                        low, high = int(bottom), int(top)
+                        for row in range(first_row, last_row):
+                            placed[t, int(flow_price[row] * slope - at_zero)] += qty[row - first_row] * unit
+                        mass[t] += opened * tier
+                    else:
+                        met = math.floor(touched - at_zero) if known else (bins if long else -1)
+                        gone = 0.0
+                        low, high = bins, -1
+                        for row in range(first_row, last_row):
+                            b = int(flow_price[row] * slope - at_zero)
+                            if b >= met if long else b <= met:
+                                gone += qty[row - first_row] * tier
+                                continue
+                            b = min(max(b, 0), bins - 1)
+                            low, high = min(low, b), max(high, b)
+                            placed[t, b] += qty[row - first_row] * unit
+                        liquidated += gone
+                        mass[t] = max(mass[t] + opened * tier - gone, 0.0)
+                    if low > high:
+                        continue
+                    if long:
+                        edge[t], far[t] = max(edge[t], high), min(far[t], low)
+                    else:
+                        edge[t], far[t] = min(edge[t], low), max(far[t], high)
+                unplaced[tiers] += opened * max(weight[tiers] + levelled * (1.0 - more), 0.0)
+            unplaced[tiers] += unexplained
+
+            # 4. closed
+            now = unplaced[tiers]
+            exposed = hazard[tiers] * now
+            fastest = hazard[tiers]
+            for t in range(tiers):
+                held = mass[t] + unplaced[t]
+                now += held
+                exposed += hazard[t] * held
+                fastest = max(fastest, hazard[t])
+            excess = now - target
+            if excess < 0:
+                # The step's own path liquidated some of what it opened.
+                unplaced[tiers] -= excess
+                unexplained -= excess
+                now = target
+            if excess > 0 and excess * fastest < exposed:
+                # The usual case: no tier runs empty.
+                rate = excess / exposed
+                unplaced[tiers] *= 1.0 - rate * hazard[tiers]
+                left = unplaced[tiers]
+                for t in range(tiers):
+                    keep = 1.0 - rate * hazard[t]
+                    unplaced[t] *= keep
+                    mass[t] *= keep
+                    scale[t] *= keep
+                    left += mass[t] + unplaced[t]
+                    if scale[t] < _SMALLEST_SCALE:
+                        _rescale(placed[t], scale, t)
+                total = left
+            else:
+                if excess > 0:
+                    _close_by_speed(side, excess, placed, scale, mass, unplaced, edge, hazard)
+                total = _total(mass, unplaced)
+            if audited:
+                audit[s, 0] = opened + unexplained
+                audit[s, 1] = max(now - total, 0.0)
+                audit[s, 2] = liquidated
+                audit[s, 3] = unexplained
+                audit[s, 4] = unplaced[tiers]
         start = stop
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _total(side: int, mass: NDArray[np.float64], unplaced: NDArray[np.float64]) -> float:
+def _total(mass: NDArray[np.float64], unplaced: NDArray[np.float64]) -> float:
     """Add up a side; always in this order, so that a book resumed adds up to the last bit like one that went on."""
-    tiers = mass.shape[1]
-    total: float = unplaced[side, tiers]
+    tiers = len(mass)
+    total: float = unplaced[tiers]
     for t in range(tiers):
-        total += mass[side, t] + unplaced[side, t]
+        total += mass[t] + unplaced[t]
     return total
 
 
@@ -378,23 +426,6 @@ def _flow_by_step(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _follow_trend(trend: NDArray[np.float64], price: float, follow: float, follow_spread: float) -> float:
-    """Take a log price into the trend, mean and spread by these shares.
-
-    Returns how far the price is from the mean, in typical distances, within the limit.
-    """
-    if math.isnan(trend[0]):
-        trend[0] = price
-        return 0.0
-    trend[0] += follow * (price - trend[0])
-    away = price - trend[0]
-    trend[1] += follow_spread * (away * away - trend[1])
-    if trend[1] <= 0:
-        return 0.0
-    return float(min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _close_by_speed(
     side: int,
     excess: float,
@@ -406,13 +437,13 @@ def _close_by_speed(
     hazard: NDArray[np.float64],
 ) -> None:
     """Take ``excess`` contracts out when that empties tiers: the fastest go whole, the others share the rest."""
-    tiers = mass.shape[1]
+    tiers = len(mass)
     limit = np.inf
     rate = 0.0
     while True:
         gone, exposed, fastest = 0.0, 0.0, 0.0
         for t in range(tiers + 1):
-            held = unplaced[side, t] + (mass[side, t] if t < tiers else 0.0)
+            held = unplaced[t] + (mass[t] if t < tiers else 0.0)
             if hazard[t] >= limit:
                 gone += held
             else:
@@ -426,30 +457,35 @@ def _close_by_speed(
         limit = fastest
     for t in range(tiers + 1):
         keep = 0.0 if hazard[t] >= limit else max(1.0 - rate * hazard[t], 0.0)
-        unplaced[side, t] *= keep
+        unplaced[t] *= keep
         if t == tiers:
             break
-        mass[side, t] *= keep
-        scale[side, t] *= keep
-        if scale[side, t] < _SMALLEST_SCALE:
-            _rescale(placed[side, t], scale, side, t)
+        mass[t] *= keep
+        scale[t] *= keep
+        if scale[t] < _SMALLEST_SCALE:
+            _rescale(placed[t], scale, t)
             if keep == 0.0:
-                edge[side, t] = -1 if side == LONG else placed.shape[2]
+                edge[t] = -1 if side == LONG else placed.shape[1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rescale(row: NDArray[np.float64], scale: NDArray[np.float64], side: int, t: int) -> None:
+def _rescale(row: NDArray[np.float64], scale: NDArray[np.float64], t: int) -> None:
     """Multiply a tier's scale into its bins."""
     for b in range(len(row)):
-        row[b] *= scale[side, t]
-    scale[side, t] = 1.0
+        row[b] *= scale[t]
+    scale[t] = 1.0
 
 
 def warm_up() -> None:
     """Compile the kernel, or load it from numba's cache, by advancing a book that is thrown away."""
     one = np.ones(1)
     parameters = BookParameters(
-        ratio=np.array([[0.9], [1.1]]), mmr=np.zeros(1), weight=np.array([0.5, 0.5]), hazard=np.ones(2), kappa=0.5
+        ratio=np.array([[0.9], [1.1]]),
+        mmr=np.zeros(1),
+        weight=np.array([0.5, 0.5]),
+        hazard=np.ones(2),
+        kappa=0.5,
+        trend_tilt=0.5,
     )
     history = History(
         step_end=np.ones(1, dtype=np.int64),

@@ -12,11 +12,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from liqserver.kernel.history import History
 
 LONG, SHORT = 0, 1
+# Farther than any bin: what an empty long tier has for its farthest.
+_NOWHERE = np.int64(1 << 60)
 
 
 class BookParametersError(ValueError):
@@ -112,8 +115,9 @@ class PositionBook:
         Factor of ``placed``; the tier's placed contracts; how far funding moved its levels (quote units).
     unplaced : float64, shape (2, T + 1)
         Unknown entries by tier; last, the positions without a level.
-    edge : int64, shape (2, T)
-        Highest bin a long of the tier may be in (-1: none), lowest for shorts (n: none).
+    edge, far : int64, shape (2, T)
+        The bin nearest to price that the tier may hold any in, and the farthest: longs lie in ``far`` to ``edge``
+        (edge -1: none), shorts in ``edge`` to ``far`` (edge n: none). All other bins are 0.
     trend : float64, shape (2,)
         Mean of the log price (NaN before the first) and of the square of its distance from that, over the past
         hours and days; followed only with a ``trend_tilt``.
@@ -129,6 +133,7 @@ class PositionBook:
     shift: NDArray[np.float64]
     unplaced: NDArray[np.float64]
     edge: NDArray[np.int64]
+    far: NDArray[np.int64]
     trend: NDArray[np.float64]
     ts: int
 
@@ -148,19 +153,49 @@ class PositionBook:
             shift=self.shift.copy(),
             unplaced=self.unplaced.copy(),
             edge=self.edge.copy(),
+            far=self.far.copy(),
             trend=self.trend.copy(),
             ts=self.ts,
         )
 
-    def assign(self, other: PositionBook) -> None:
-        """Become a copy of ``other``, in the memory of this book where it fits."""
-        for name in ("placed", "scale", "mass", "shift", "unplaced", "edge", "trend"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            if mine.shape == theirs.shape:
-                np.copyto(mine, theirs)
-            else:
-                setattr(self, name, theirs.copy())
-        self.width, self.first_bin, self.ts = other.width, other.first_bin, other.ts
+    def assign(self, other: PositionBook | PackedBook) -> None:
+        """Become a copy of ``other``, in the memory of this book, on a grid that holds the grids of both.
+
+        Only bins that may hold any are touched: a copy costs what is held, not how wide the grid is.
+        """
+        _clear(self.placed, self.edge, self.far)
+        # Empty now, so that growing copies nothing but zeros.
+        self.edge[LONG], self.edge[SHORT] = -1, self.bins
+        if other.bins:
+            if not self.bins:
+                self.first_bin = other.first_bin
+            self.cover(other.first_bin, other.first_bin + other.bins - 1)
+        offset = other.first_bin - self.first_bin
+        if isinstance(other, PackedBook):
+            _unpack(other.values, other.edge, other.far, self.placed, offset)
+        else:
+            _copy(other.placed, other.edge, other.far, self.placed, offset)
+        self.edge, self.far = _on_grid(other.edge, other.far, other.bins, self.bins, offset)
+        for name in ("scale", "mass", "shift", "unplaced", "trend"):
+            np.copyto(getattr(self, name), getattr(other, name))
+        self.width, self.ts = other.width, other.ts
+
+    def packed(self) -> PackedBook:
+        """Return a copy without the bins that hold nothing."""
+        return PackedBook(
+            width=self.width,
+            first_bin=self.first_bin,
+            bins=self.bins,
+            values=_pack(self.placed, self.edge, self.far),
+            scale=self.scale.copy(),
+            mass=self.mass.copy(),
+            shift=self.shift.copy(),
+            unplaced=self.unplaced.copy(),
+            edge=self.edge.copy(),
+            far=self.far.copy(),
+            trend=self.trend.copy(),
+            ts=self.ts,
+        )
 
     def total(self) -> NDArray[np.float64]:
         """Open contracts of longs and shorts, placed or not, shape (2,)."""
@@ -174,19 +209,31 @@ class PositionBook:
         """Contracts whose entry lies before the first data, longs and shorts, shape (2,)."""
         return np.asarray(self.unplaced[:, :-1].sum(axis=1))
 
-    def levels(self) -> NDArray[np.float64]:
-        """Contracts by side, tier and bin at prices as they are now, shape (2, T, n).
+    def levels(self, *, by_tier: bool = True) -> tuple[int, NDArray[np.float64]]:
+        """Return what lies where at prices as they are now.
 
-        Levels that funding moved by a fraction of a bin are shown in the bin they fall into.
+        Parameters
+        ----------
+        by_tier : bool
+            Whether to tell the tiers apart; otherwise T is 1 and they are added up.
+
+        Returns
+        -------
+        first_bin : int
+            Index of the first bin that may hold any.
+        qty : float64, shape (2, T, n)
+            Contracts, up to the last bin that may hold any. Levels that funding moved by a fraction of a bin are in
+            the bin they fall into.
         """
-        out = self.placed * self.scale[:, :, None]
-        if self.shift.any():
-            for side in (LONG, SHORT):
-                for tier in range(out.shape[1]):
-                    moved = math.floor(self.shift[side, tier] / self.width + 0.5)
-                    if moved:
-                        out[side, tier] = _moved(out[side, tier], moved)
-        return out
+        moved = np.floor(self.shift / self.width + 0.5).astype(np.int64)
+        held = np.stack([self.edge[LONG] >= self.far[LONG], self.edge[SHORT] <= self.far[SHORT]])
+        if not held.any():
+            return 0, np.zeros((2, self.edge.shape[1] if by_tier else 1, 0))
+        first = int((np.minimum(self.edge, self.far) + moved)[held].min())
+        last = int((np.maximum(self.edge, self.far) + moved)[held].max())
+        out = np.zeros((2, self.edge.shape[1] if by_tier else 1, last - first + 1))
+        _read(self.placed, self.scale, self.edge, self.far, moved - first, out)
+        return self.first_bin + first, out
 
     def to_bytes(self) -> bytes:
         """Return the whole state as bytes; books that hold the same give the same bytes, whatever their grid."""
@@ -204,21 +251,121 @@ class PositionBook:
             return
         offset = self.first_bin - first
         placed = np.zeros((2, self.placed.shape[1], last - first + 1))
-        placed[:, :, offset : offset + self.bins] = self.placed
-        # An empty long tier keeps -1, an empty short tier keeps "one past the end".
-        longs_empty = self.edge[LONG] < 0
-        shorts_empty = self.edge[SHORT] >= self.bins
-        self.edge[LONG] = np.where(longs_empty, -1, self.edge[LONG] + offset)
-        self.edge[SHORT] = np.where(shorts_empty, placed.shape[2], self.edge[SHORT] + offset)
+        _copy(self.placed, self.edge, self.far, placed, offset)
+        self.edge, self.far = _on_grid(self.edge, self.far, self.bins, placed.shape[2], offset)
         self.placed, self.first_bin = placed, first
 
 
-def _moved(row: NDArray[np.float64], by: int) -> NDArray[np.float64]:
-    """Shift a row by whole bins; what leaves the grid stays in its outermost bin."""
-    out = np.zeros_like(row)
-    index = np.clip(np.arange(len(row)) + by, 0, len(row) - 1)
-    np.add.at(out, index, row)
-    return out
+@dataclass(frozen=True, slots=True)
+class PackedBook:
+    """A position book to keep: of its bins, only those that may hold any; see ``PositionBook``.
+
+    Attributes
+    ----------
+    values : float64, shape (m,)
+        ``placed`` of those bins, tier after tier, longs first.
+    bins : int
+        Number of bins of the book's grid.
+    """
+
+    width: float
+    first_bin: int
+    bins: int
+    values: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    mass: NDArray[np.float64]
+    shift: NDArray[np.float64]
+    unplaced: NDArray[np.float64]
+    edge: NDArray[np.int64]
+    far: NDArray[np.int64]
+    trend: NDArray[np.float64]
+    ts: int
+
+
+def _on_grid(
+    edge: NDArray[np.int64], far: NDArray[np.int64], bins: int, new_bins: int, offset: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return nearest and farthest bins on a grid that begins ``offset`` bins earlier; empty tiers stay empty."""
+    none = np.stack([edge[LONG] < 0, edge[SHORT] >= bins])
+    never = np.stack([far[LONG] == _NOWHERE, far[SHORT] < 0])
+    nothing = np.array([[-1], [new_bins]])
+    return np.where(none, nothing, edge + offset), np.where(never, far, far + offset)
+
+
+@njit(cache=True, nogil=True)
+def _clear(placed: NDArray[np.float64], edge: NDArray[np.int64], far: NDArray[np.int64]) -> None:
+    for side in range(2):
+        for t in range(edge.shape[1]):
+            low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
+            for b in range(low, high + 1):
+                placed[side, t, b] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _copy(
+    source: NDArray[np.float64],
+    edge: NDArray[np.int64],
+    far: NDArray[np.int64],
+    target: NDArray[np.float64],
+    offset: int,
+) -> None:
+    for side in range(2):
+        for t in range(edge.shape[1]):
+            low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
+            for b in range(low, high + 1):
+                target[side, t, b + offset] = source[side, t, b]
+
+
+@njit(cache=True, nogil=True)
+def _pack(placed: NDArray[np.float64], edge: NDArray[np.int64], far: NDArray[np.int64]) -> NDArray[np.float64]:
+    size = 0
+    for t in range(edge.shape[1]):
+        size += max(edge[LONG, t] - far[LONG, t] + 1, 0) + max(far[SHORT, t] - edge[SHORT, t] + 1, 0)
+    values = np.empty(size)
+    at = 0
+    for side in range(2):
+        for t in range(edge.shape[1]):
+            low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
+            for b in range(low, high + 1):
+                values[at] = placed[side, t, b]
+                at += 1
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _unpack(
+    values: NDArray[np.float64],
+    edge: NDArray[np.int64],
+    far: NDArray[np.int64],
+    target: NDArray[np.float64],
+    offset: int,
+) -> None:
+    at = 0
+    for side in range(2):
+        for t in range(edge.shape[1]):
+            low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
+            for b in range(low, high + 1):
+                target[side, t, b + offset] = values[at]
+                at += 1
+
+
+@njit(cache=True, nogil=True)
+def _read(
+    placed: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    edge: NDArray[np.int64],
+    far: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    out: NDArray[np.float64],
+) -> None:
+    apart = out.shape[1] > 1
+    for side in range(2):
+        for t in range(edge.shape[1]):
+            low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
+            row = t if apart else 0
+            factor, by = scale[side, t], offset[side, t]
+            for b in range(low, high + 1):
+                out[side, row, b + by] += placed[side, t, b] * factor
 
 
 def start_book(open_interest: float, parameters: BookParameters, width: float, ts: int) -> PositionBook:
@@ -251,6 +398,7 @@ def start_book(open_interest: float, parameters: BookParameters, width: float, t
         shift=np.zeros((2, tiers)),
         unplaced=unplaced,
         edge=np.stack([np.full(tiers, -1, dtype=np.int64), np.zeros(tiers, dtype=np.int64)]),
+        far=np.stack([np.full(tiers, _NOWHERE), np.full(tiers, -1, dtype=np.int64)]),
         trend=np.array([np.nan, 0.0]),
         ts=ts,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -69,7 +69,7 @@ class LevelsEngine:
     Parameters
     ----------
     source : MarketSource
-        Read when a symbol is asked for first, and again after ``forget``.
+        Read when a symbol is asked for first, and by ``refresh``.
     """
 
     def __init__(self, source: MarketSource) -> None:
@@ -78,15 +78,53 @@ class LevelsEngine:
         self._names: list[tuple[str, str]] | None = None
         self._markets: dict[tuple[str, str], ResidentMarket] = {}
         self._timelines: OrderedDict[tuple[tuple[str, str], str], SharedTimeline] = OrderedDict()
+        self._watchers: list[Callable[[str, str], None]] = []
         self.version = 0
 
-    def forget(self) -> None:
-        """Drop everything held: the next question reads the source anew."""
+    def watch(self, changed: Callable[[str, str], None]) -> Callable[[], None]:
+        """Have ``changed(venue, symbol)`` called whenever newer data of a market can be answered from.
+
+        It is called in the thread that brought the data, and must return at once.
+
+        Returns
+        -------
+        callable
+            Ends it.
+        """
+        with self._lock:
+            self._watchers.append(changed)
+
+        def end() -> None:
+            with self._lock:
+                self._watchers.remove(changed)
+
+        return end
+
+    def _tell(self, key: tuple[str, str]) -> None:
+        with self._lock:
+            watchers = list(self._watchers)
+        for changed in watchers:
+            changed(*key)
+
+    def refresh(self, venue: str, symbol: str) -> None:
+        """Read a market anew; what is asked meanwhile is answered from what was held before.
+
+        What was in use is made ready for the next question before it takes the place of the old.
+        """
+        key = (venue, symbol)
         with self._lock:
             self._names = None
-            self._markets.clear()
-            self._timelines.clear()
+            if key not in self._markets:
+                return
+            used = [(name, timeline) for name, timeline in self._timelines.items() if name[0] == key]
+        resident = ResidentMarket(self._source.market(*key))
+        resident.inputs_hash(len(resident.market.history))
+        ready = {name: timeline.renewed(resident.market) for name, timeline in used}
+        with self._lock:
+            self._markets[key] = resident
+            self._timelines.update(ready)
             self.version += 1
+        self._tell(key)
 
     def levels(self, query: LevelsQuery, as_of: int | None = None) -> LevelsAnswer:
         """Answer ``query`` as of a moment.
@@ -335,13 +373,14 @@ class LevelsEngine:
         resident = self._resident(key)
         check_data(resident)
         check_inputs(model, resident, parameters.margin_formula)
-        timeline = self._timeline(key, model, resident, parameters)
-        return Question(query, model, parameters, resident, timeline, within, grid)
+        name = digest(model, parameters)
+        timeline = self._timeline(key, name, model, resident, parameters)
+        return Question(query, model, parameters, resident, name, timeline, within, grid)
 
     def _answer(self, question: Question, moment: int) -> LevelsAnswer:
         query = question.query
         window = question.window(moment)
-        levels = question.levels(moment)
+        levels = question.levels(moment, by_tier=query.per_tier)
         qty = by_price(levels)
         where = provenance(question, moment, levels, qty.sum(axis=1))
         middle = middles(levels)
@@ -400,9 +439,9 @@ class LevelsEngine:
         return resident
 
     def _timeline(
-        self, key: tuple[str, str], model: Model, resident: ResidentMarket, parameters: Parameters
+        self, key: tuple[str, str], digest: str, model: Model, resident: ResidentMarket, parameters: Parameters
     ) -> SharedTimeline:
-        name = (key, digest(model, parameters))
+        name = (key, digest)
         with self._lock:
             timeline = self._timelines.get(name)
             if timeline is None or timeline.market is not resident.market:

@@ -4,12 +4,16 @@ AskError
 ├── UnknownName      no such symbol, venue or model
 ├── InvalidField     a field of the question is not allowed
 ├── OutsideCoverage  a moment for which there is no data
-└── MissingInput     the model cannot do without something that is not there
+├── MissingInput     the model cannot do without something that is not there
+└── Refused          the server cannot do this as it is
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from difflib import get_close_matches
+
+_NAMES_SHOWN = 20
 
 
 class AskError(Exception):
@@ -24,12 +28,18 @@ class AskError(Exception):
 
 
 class UnknownName(AskError):
-    """A symbol, venue or model that is not known; names the known ones."""
+    """A symbol, venue or model that is not known; names the known ones, of many the most like it."""
 
     def __init__(self, what: str, was: str, known: Iterable[str]) -> None:
         names = list(known)
+        more = ""
+        if len(names) > _NAMES_SHOWN:
+            # Errors travel in headers, which have a limit.
+            more = f", and {len(names) - _NAMES_SHOWN} others"
+            names = get_close_matches(was, names, _NAMES_SHOWN, cutoff=0.0)
         shown = ", ".join(names) if names else "none yet: ingest data first"
-        super().__init__(f"{what} {was!r} is not known; known: {shown}", what=what, was=was, known=",".join(names))
+        message = f"{what} {was!r} is not known; known: {shown}{more}"
+        super().__init__(message, what=what, was=was, known=",".join(names))
         self.reason = f"{what.upper()}_UNKNOWN"
 
 
@@ -60,3 +70,11 @@ class MissingInput(AskError):
 
     def __init__(self, what: str, message: str) -> None:
         super().__init__(message, what=what)
+
+
+class Refused(AskError):
+    """Something the server cannot do as it is, for example write to a database it holds for reading only."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -48,7 +48,7 @@ def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDA
         staleness=_staleness(moment, watermarks, model),
         model=model.id,
         parameters=question.parameters,
-        parameters_hash=digest(model, question.parameters),
+        parameters_hash=question.digest,
         inputs_hash=resident.inputs_hash(stop),
         bracket_table=levels.bracket_table,
         current_price=newest_price(resident, moment),

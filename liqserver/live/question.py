@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
@@ -32,6 +33,7 @@ class Question:
     model: Model
     parameters: Parameters
     resident: ResidentMarket
+    digest: str
     timeline: SharedTimeline
     within: str
     grid: Window | None
@@ -71,10 +73,10 @@ class Question:
         """Return the bins of an answer; raises InvalidField or MissingInput."""
         return self.grid if self.grid is not None else window_of(self.query, self.resident, moment)
 
-    def levels(self, moment: int) -> ModelLevels:
-        """Return the model's levels; raises InvalidField or MissingInput."""
+    def levels(self, moment: int, *, by_tier: bool = False) -> ModelLevels:
+        """Return the model's levels, the tiers added up or apart; raises InvalidField or MissingInput."""
         try:
-            return self.timeline.at(moment)
+            return self.timeline.at(moment, by_tier=by_tier)
         except ParameterError as error:
             raise InvalidField(f"{self.within}.parameters.{error.field}", error.was, error.allowed) from None
         except MissingDetail as error:
@@ -96,15 +98,23 @@ class SharedTimeline:
         self._timeline: Timeline | None = None
         self._lock = threading.Lock()
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool) -> ModelLevels:
         """Return the levels as of ``ts``; see ``liqserver.models.market.Timeline``."""
         with self._lock:
-            return self._made().at(ts)
+            return self._made().at(ts, by_tier=by_tier)
 
     def audit(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return what changed; see ``liqserver.models.market.EvolvingTimeline``."""
         with self._lock:
             return cast(EvolvingTimeline, self._made()).audit(start, end)
+
+    def renewed(self, market: Market) -> SharedTimeline:
+        """Return the same for ``market`` as it is now, ready to answer as of its end."""
+        new = SharedTimeline(self._model, market, self._parameters)
+        # What stands in the way of an answer is for the next question to say.
+        with suppress(ParameterError, MissingDetail, ValueError):
+            new.at(int(market.history.step_end[-1]), by_tier=False)
+        return new
 
     def _made(self) -> Timeline:
         if self._timeline is None:

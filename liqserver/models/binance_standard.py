@@ -101,7 +101,7 @@ class StandardTimeline:
         self._entries = trades_of_size(market.details, float(parameters.whale_threshold or 0.0))
         self._levels = _LevelsOfWindow()
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises

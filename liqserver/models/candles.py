@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from liqserver.models.market import CANDLE_PERIOD, Candles, Market
+from liqserver.models.market import CANDLE_PERIOD, Candles, Details, Market
 from liqserver.models.selection import Moment, newest_open_interest
 
 
 class CandleColumns:
-    """A range of candles of one market and what belongs to each, C of them; nothing depends on later rows.
+    """The candles of one market and what belongs to each, C of them; nothing depends on later rows.
 
     Parameters
     ----------
     market : Market
-    first, stop : int
-        Which of its candles; all of them without.
 
     Attributes
     ----------
@@ -26,26 +27,19 @@ class CandleColumns:
         Colour: whether it closed above, or below, its open. Neither is a doji.
     open_interest : float64, shape (C,)
         Newest row known at the candle's end, contracts; NaN before the first.
+    history : History
+        The market's steps.
     path_low, path_high : float64, shape (C,)
         Range of the mark price since the end of the candle before (the market's first: in its five minutes), quote
         units; NaN where none is known.
     """
 
-    def __init__(self, market: Market, first: int = 0, stop: int | None = None) -> None:
-        history = self._history = market.history
-        every = market.details.candles()
-        rows = slice(first, stop)
-        candles = self.candles = Candles(
-            every.end[rows],
-            every.open[rows],
-            every.high[rows],
-            every.low[rows],
-            every.close[rows],
-            every.quote_volume[rows],
-        )
+    def __init__(self, market: Market) -> None:
+        history = self.history = market.history
+        candles = self.candles = market.details.candles()
         self.rises = candles.close > candles.open
         self.falls = candles.close < candles.open
-        before = every.end[first - 1 : first] if first else every.end[:1] - CANDLE_PERIOD
+        before = candles.end[:1] - CANDLE_PERIOD
         steps = np.searchsorted(history.step_end, np.concatenate([before, candles.end]), side="right")
         start, end = (int(steps[0]), int(steps[-1])) if len(steps) else (0, 0)
         known = start + np.flatnonzero(~np.isnan(history.open_interest[start:end]))
@@ -53,15 +47,43 @@ class CandleColumns:
         self.open_interest = values[np.searchsorted(known, steps[1:])]
         self.path_low, self.path_high = _ranges(history.mark_low, history.mark_high, steps)
 
+    def part(self, first: int, stop: int) -> CandleColumns:
+        """Return candles ``first:stop``, as views."""
+        out = copy.copy(self)
+        rows = slice(first, stop)
+        every = self.candles
+        out.candles = Candles(
+            every.end[rows],
+            every.open[rows],
+            every.high[rows],
+            every.low[rows],
+            every.close[rows],
+            every.quote_volume[rows],
+        )
+        for name in ("rises", "falls", "open_interest", "path_low", "path_high"):
+            setattr(out, name, getattr(self, name)[rows])
+        return out
+
     def __len__(self) -> int:
         """Return the number of candles."""
         return len(self.candles.end)
 
     def path_since(self, candle: int, moment: Moment) -> tuple[float, float]:
         """Return the range of the mark price from the end of ``candle`` to ``moment``; NaN where none is known."""
-        start = self._history.steps_until(int(self.candles.end[candle]))
-        low, high = self._history.mark_low[start : moment.stop], self._history.mark_high[start : moment.stop]
+        start = self.history.steps_until(int(self.candles.end[candle]))
+        low, high = self.history.mark_low[start : moment.stop], self.history.mark_high[start : moment.stop]
         return float(np.fmin.reduce(low, initial=np.nan)), float(np.fmax.reduce(high, initial=np.nan))
+
+
+def candle_columns(market: Market) -> CandleColumns:
+    """Return the columns of ``market``, made once: every timeline on it needs the same."""
+    columns = _MADE.get(market.details)
+    if columns is None or columns.history is not market.history:
+        columns = _MADE[market.details] = CandleColumns(market)
+    return columns
+
+
+_MADE: WeakKeyDictionary[Details, CandleColumns] = WeakKeyDictionary()
 
 
 def change(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -96,7 +96,7 @@ class EnsembleTimeline:
                 )
             )
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises

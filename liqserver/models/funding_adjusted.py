@@ -61,7 +61,7 @@ class FundingTimeline:
         self._original = parameters.compat is Compat.ORIGINAL
         self._tilt = float(parameters.funding_tilt or 0.0)
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises

@@ -145,7 +145,7 @@ class ModelLevels:
     leverage : float64, shape (T,)
         Leverage of each tier.
     qty : float64, shape (2, T, n)
-        Longs, then shorts, by tier and bin.
+        Longs, then shorts, by tier and bin; shape (2, 1, n) where the tiers were added up.
     open_interest : float
         Contracts, newest row known; NaN when none is and the model can do without.
     no_level, unknown_entry : float64, shape (2,)
@@ -167,8 +167,11 @@ class ModelLevels:
 class Timeline(Protocol):
     """A model with its parameters on one market; ask it for any moment."""
 
-    def at(self, ts: int) -> ModelLevels:
-        """Return the levels as of ``ts`` (UNIX nanoseconds), from nothing that was not known then."""
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
+        """Return the levels as of ``ts`` (UNIX nanoseconds), from nothing that was not known then.
+
+        Without ``by_tier``, the tiers may be added up where that is less work.
+        """
 
 
 class EvolvingTimeline(Timeline, Protocol):

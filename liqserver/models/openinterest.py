@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from liqserver.models.candles import CandleColumns, change
+from liqserver.models.candles import CandleColumns, candle_columns, change
 from liqserver.models.market import CANDLE_PERIOD, Market, ModelLevels
 from liqserver.models.parameters import (
     COMPAT,
@@ -142,7 +142,7 @@ class OpenInterestTimeline:
         self._ratio: tuple[BracketPeriod, NDArray[np.float64]] | None = None
         self._profile: _Profile | None = None
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises
@@ -216,7 +216,7 @@ class OpenInterestTimeline:
         return kept
 
     def _profile_from(self, first: int, stop: int) -> _Profile:
-        columns = CandleColumns(self._market, first, stop)
+        columns = candle_columns(self._market).part(first, stop)
         if self._original:
             value = columns.open_interest * columns.candles.close
             rise = np.concatenate([[0.0], change(value)[:-1]])

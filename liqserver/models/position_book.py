@@ -15,7 +15,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from liqserver.kernel import AUDIT_COLUMNS, BookParameters, History, PositionBook, advance, start_book
+from liqserver.kernel import (
+    AUDIT_COLUMNS,
+    BookParameters,
+    History,
+    PackedBook,
+    PositionBook,
+    advance,
+    start_book,
+)
 from liqserver.margin import BracketTable, Side
 from liqserver.models.market import Market, ModelLevels
 from liqserver.models.parameters import MarginFormula, Parameters, ParameterSpec, Tier, number
@@ -214,7 +222,8 @@ def drive(
     for first, last in pairwise(cuts):
         if last > first:
             epoch = in_force(steps, int(history.step_end[first]))
-            rows.append(advance(book, epoch.parameters, history.slice(first, last), audit=audit))
+            threads = 2 if last - first >= _MANY_STEPS else 1
+            rows.append(advance(book, epoch.parameters, history.slice(first, last), audit=audit, threads=threads))
     return np.concatenate(rows) if rows else np.empty((0, len(AUDIT_COLUMNS)))
 
 
@@ -231,14 +240,14 @@ class BookTimeline:
         # The steps with open interest: intervals end there, and so do kept books.
         self._known = np.flatnonzero(~np.isnan(market.history.open_interest))
         book, step = begin(market.history, self._epochs, market.base_bin)
-        self._kept = [(step, book)]
+        self._kept = [(step, book.packed())]
         self._spacing = max(_DAY_STEPS, len(market.history) // _KEPT_BOOKS)
-        # The book after step ``_at``, where the question before ended: moments asked in order go on from there.
-        self._at, self._running = step, book.copy()
+        # The book after step ``_at``, where the question before ended: later moments go on from there.
+        self._at, self._running = step, book
         # Reused from answer to answer: fresh memory costs more than the copy.
         self._scratch = book.copy()
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises
@@ -252,6 +261,9 @@ class BookTimeline:
         if newest < 0:
             raise ValueError(f"{ts} lies before the first open interest")
         interval = int(self._known[newest]) + 1
+        if interval < self._at:
+            # Books are kept from the first question on that looks back: who replays in order needs none.
+            self._keep_until(interval)
         step, kept = self._nearest(interval)
         if not step <= self._at <= interval:
             self._running.assign(kept)
@@ -264,11 +276,12 @@ class BookTimeline:
             book = self._scratch
             book.assign(self._running)
             drive(book, history, self._epochs, interval, stop)
+        first_bin, qty = book.levels(by_tier=by_tier)
         return ModelLevels(
             width=book.width,
-            first_bin=book.first_bin,
+            first_bin=first_bin,
             leverage=self._leverage,
-            qty=book.levels(),
+            qty=qty,
             open_interest=float(history.open_interest[interval - 1]),
             no_level=book.no_level(),
             unknown_entry=book.unknown_entry(),
@@ -286,26 +299,34 @@ class BookTimeline:
         step, kept = self._nearest(int(self._known[max(newest, 0)]) + 1)
         if stop <= step:
             return np.empty(0, dtype=np.int64), np.empty((0, len(AUDIT_COLUMNS)))
-        rows = drive(kept.copy(), history, self._epochs, step, stop, audit=True)
+        book = self._scratch
+        book.assign(kept)
+        rows = drive(book, history, self._epochs, step, stop, audit=True)
         first = max(first, step)
         return history.step_end[first:stop], rows[first - step :]
 
-    def _nearest(self, step: int) -> tuple[int, PositionBook]:
-        """Return the last kept book at or before ``step``, which ends an interval, and the step it is after."""
-        self._keep_until(step)
+    def _nearest(self, step: int) -> tuple[int, PackedBook]:
+        """Return the last kept book at or before ``step`` and the step it is after."""
         return self._kept[bisect_right(self._kept, step, key=lambda kept: kept[0]) - 1]
 
     def _keep_until(self, step: int) -> None:
         """Keep a book every ``_spacing`` steps or so, up to ``step``; what is kept once stays."""
+        at, packed = self._kept[-1]
+        if step - at < self._spacing:
+            return
         ends = self._known + 1
-        while step - self._kept[-1][0] >= self._spacing:
-            at, book = self._kept[-1][0], self._kept[-1][1].copy()
+        book = self._scratch
+        book.assign(packed)
+        while step - at >= self._spacing:
             # The last interval that ends within the spacing, or the next one when it is longer than that.
             within = int(np.searchsorted(ends, at + self._spacing, side="right")) - 1
             end = int(ends[within]) if ends[within] > at else int(ends[within + 1])
             drive(book, self._market.history, self._epochs, at, end)
-            self._kept.append((end, book))
+            at = end
+            self._kept.append((at, book.packed()))
 
 
 _DAY_STEPS = 24 * 60
 _KEPT_BOOKS = 192
+# From so many steps on, a second thread is worth its start.
+_MANY_STEPS = 2_000

@@ -98,7 +98,7 @@ class PyliqmapTimeline:
             buys = np.where(flow.taker_buy, flow.count, 0)
             self._counted = [np.concatenate([[0], np.cumsum(count)]) for count in (buys, flow.count - buys)]
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises

@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from liqserver.kernel import AUDIT_COLUMNS
-from liqserver.models.candles import CandleColumns, change
+from liqserver.models.candles import candle_columns, change
 from liqserver.models.market import Market, ModelLevels
 from liqserver.models.parameters import COMPAT, Compat, MarginFormula, Parameters
 from liqserver.models.selection import EDGE, Readings, as_levels
@@ -112,7 +112,7 @@ class TimeEvolvingTimeline:
         self._leverage = leverages(parameters)
         self._weight = shares(parameters)
         self._original = parameters.compat is Compat.ORIGINAL
-        columns = self._columns = CandleColumns(market)
+        columns = self._columns = candle_columns(market)
         candles = columns.candles
         self._short = columns.falls
         self._periods = bracket_periods(parameters, market.brackets)
@@ -149,7 +149,7 @@ class TimeEvolvingTimeline:
         self._kept = {0: start}
         self._last = start
 
-    def at(self, ts: int) -> ModelLevels:
+    def at(self, ts: int, *, by_tier: bool = True) -> ModelLevels:
         """Return the levels as of ``ts`` (UNIX nanoseconds).
 
         Raises

@@ -16,7 +16,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from liqserver.live.errors import AskError, InvalidField, MissingInput, OutsideCoverage, UnknownName
+from liqserver.live.errors import AskError, InvalidField, MissingInput, OutsideCoverage, Refused, UnknownName
 
 DOMAIN = "liqserver"
 
@@ -25,6 +25,7 @@ CATALOGUE: dict[type[AskError], int] = {
     InvalidField: code_pb2.INVALID_ARGUMENT,
     OutsideCoverage: code_pb2.OUT_OF_RANGE,
     MissingInput: code_pb2.FAILED_PRECONDITION,
+    Refused: code_pb2.FAILED_PRECONDITION,
 }
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,15 @@ from liqserver.v1 import common_pb2, market_data_pb2, market_data_pb2_grpc
 
 _DATA_KINDS = {
     Kind.AGG_TRADES: common_pb2.DATA_KIND_TRADES,
+    Kind.TRADES: common_pb2.DATA_KIND_TRADES,
     Kind.METRICS: common_pb2.DATA_KIND_OPEN_INTEREST,
     Kind.MARK_PRICE_KLINES: common_pb2.DATA_KIND_MARK_PRICE,
     Kind.KLINES: common_pb2.DATA_KIND_KLINES,
     Kind.FUNDING_RATE: common_pb2.DATA_KIND_FUNDING,
     Kind.LIQUIDATION_SNAPSHOT: common_pb2.DATA_KIND_LIQUIDATIONS,
+    Kind.INDEX_PRICE_KLINES: common_pb2.DATA_KIND_INDEX_PRICE,
+    Kind.PREMIUM_INDEX_KLINES: common_pb2.DATA_KIND_PREMIUM_INDEX,
+    Kind.BOOK_DEPTH: common_pb2.DATA_KIND_BOOK_DEPTH,
 }
 
 

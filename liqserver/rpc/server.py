@@ -19,18 +19,27 @@ from grpc_reflection.v1alpha import reflection
 
 from liqserver.kernel import warm_up
 from liqserver.live.engine import LevelsEngine
+from liqserver.rpc.admin import AdminServicer
 from liqserver.rpc.interceptor import AnswerInterceptor
 from liqserver.rpc.liquidation import LiquidationServicer
 from liqserver.rpc.market_data import MarketDataServicer
 from liqserver.rpc.recorded import RecordedLiquidations
 from liqserver.store.database import Database
 from liqserver.store.markets import StoreMarkets
-from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc, market_data_pb2, market_data_pb2_grpc
+from liqserver.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    liquidation_pb2,
+    liquidation_pb2_grpc,
+    market_data_pb2,
+    market_data_pb2_grpc,
+)
 
 MAX_MESSAGE_BYTES = 64 << 20
 _SERVICES = (
     liquidation_pb2.DESCRIPTOR.services_by_name["LiquidationService"].full_name,
     market_data_pb2.DESCRIPTOR.services_by_name["MarketDataService"].full_name,
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
 )
 _OPTIONS = (
     ("grpc.max_receive_message_length", 4 << 20),
@@ -102,6 +111,8 @@ class Server:
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(
             MarketDataServicer(self._database, self._executor, self._clock), server
         )
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver writer")
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self._database, engine, self._writer), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -109,7 +120,7 @@ class Server:
         try:
             self.port = server.add_insecure_port(self._address)
         except RuntimeError as error:
-            self._executor.shutdown()
+            self._shut_down()
             raise BindError(f"cannot listen on {self._address}: is another server running there?") from error
         await server.start()
         self._server = server
@@ -120,7 +131,11 @@ class Server:
         """Report NOT_SERVING, let calls under way finish for at most ``grace`` seconds, then end."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await self._server.stop(grace)
+        self._shut_down()
+
+    def _shut_down(self) -> None:
         self._executor.shutdown()
+        self._writer.shutdown()
 
     async def _set_health(self, status: int) -> None:
         for service in ("", *_SERVICES):

@@ -1,8 +1,8 @@
 """Archive files of the exchange: their names, their checksums, their columns.
 
 Files are named ``<SYMBOL>-<kind>-<date>.zip`` (or ``.csv``, unpacked). Candle files carry their interval in place of
-the kind, for last and for mark prices alike: the nearest folder above that is named ``klines`` or ``markPriceKlines``
-tells which. Where there is no such folder, candles are taken to be of the last price.
+the kind: the nearest folder above that is named ``klines``, ``markPriceKlines``, ``indexPriceKlines`` or
+``premiumIndexKlines`` tells which. Where there is no such folder, candles are taken to be of the last price.
 
 Recordings of the feed of liquidations are read as well: ``force_orders_<date>.csv`` holds all symbols, from about that
 date on.
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 SECOND = 1_000_000_000
@@ -52,16 +53,31 @@ class Kind(StrEnum):
     """Kinds of archive files that are read; the value is the name of the kind in the archive."""
 
     AGG_TRADES = "aggTrades"
+    TRADES = "trades"
     KLINES = "klines"
     MARK_PRICE_KLINES = "markPriceKlines"
+    INDEX_PRICE_KLINES = "indexPriceKlines"
+    PREMIUM_INDEX_KLINES = "premiumIndexKlines"
     METRICS = "metrics"
     FUNDING_RATE = "fundingRate"
+    BOOK_DEPTH = "bookDepth"
     LIQUIDATION_SNAPSHOT = "liquidationSnapshot"
     # Of all symbols; in the ledger they are liquidationSnapshot.
     FORCE_ORDERS = "forceOrders"
 
 
-_CANDLE_FOLDERS = ("klines", "markPriceKlines", "indexPriceKlines", "premiumIndexKlines")
+TRADE_KINDS = (Kind.AGG_TRADES, Kind.TRADES)
+"""Kinds that become flow."""
+CANDLE_KINDS = (Kind.KLINES, Kind.MARK_PRICE_KLINES, Kind.INDEX_PRICE_KLINES, Kind.PREMIUM_INDEX_KLINES)
+"""Kinds of candles: files of all of them are named by their interval."""
+# Contracts settled in the coin. BUSD was a quote asset of the other ones.
+_COIN_MARGINED = re.compile(r".+_PERP|.+(?<!B)USD_\d{6}|BNBUSD_\d{6}")
+_COIN_MARGINED_REASON = (
+    "COIN-M: its contracts are worth a fixed sum of dollars and settled in the coin, so open interest in coins moves "
+    "with price alone and liquidation prices follow another formula; no model here accounts for either"
+)
+# Kinds that a file's name tells.
+_NAMED_KINDS = frozenset(Kind) - {*CANDLE_KINDS, Kind.FORCE_ORDERS}
 # Files with prices first: they register a symbol that is new.
 _ORDER = {kind: n for n, kind in enumerate(Kind)}
 
@@ -151,6 +167,24 @@ def _columns(**rules: Rule) -> tuple[Column, ...]:
     return tuple(Column(name, rule) for name, rule in rules.items())
 
 
+def _price_columns(price: Rule) -> tuple[Column, ...]:
+    """Return the columns of candles of something that is not traded."""
+    return _columns(
+        open_time=Rule.TIME,
+        open=price,
+        high=price,
+        low=price,
+        close=price,
+        volume=Rule.UNUSED,
+        close_time=Rule.TIME,
+        quote_volume=Rule.UNUSED,
+        count=Rule.UNUSED,
+        taker_buy_volume=Rule.UNUSED,
+        taker_buy_quote_volume=Rule.UNUSED,
+        ignore=Rule.UNUSED,
+    )
+
+
 # Columns that the store has no use for are counted, not parsed.
 COLUMNS: dict[Kind, tuple[Column, ...]] = {
     Kind.AGG_TRADES: _columns(
@@ -160,6 +194,14 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         first_trade_id=Rule.UNUSED,
         last_trade_id=Rule.UNUSED,
         transact_time=Rule.TIME,
+        is_buyer_maker=Rule.FLAG,
+    ),
+    Kind.TRADES: _columns(
+        id=Rule.WHOLE,
+        price=Rule.POSITIVE,
+        qty=Rule.POSITIVE,
+        quote_qty=Rule.UNUSED,
+        time=Rule.TIME,
         is_buyer_maker=Rule.FLAG,
     ),
     Kind.KLINES: _columns(
@@ -176,20 +218,9 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         taker_buy_quote_volume=Rule.UNUSED,
         ignore=Rule.UNUSED,
     ),
-    Kind.MARK_PRICE_KLINES: _columns(
-        open_time=Rule.TIME,
-        open=Rule.POSITIVE,
-        high=Rule.POSITIVE,
-        low=Rule.POSITIVE,
-        close=Rule.POSITIVE,
-        volume=Rule.UNUSED,
-        close_time=Rule.TIME,
-        quote_volume=Rule.UNUSED,
-        count=Rule.UNUSED,
-        taker_buy_volume=Rule.UNUSED,
-        taker_buy_quote_volume=Rule.UNUSED,
-        ignore=Rule.UNUSED,
-    ),
+    Kind.MARK_PRICE_KLINES: _price_columns(Rule.POSITIVE),
+    Kind.INDEX_PRICE_KLINES: _price_columns(Rule.POSITIVE),
+    Kind.PREMIUM_INDEX_KLINES: _price_columns(Rule.FINITE),
     Kind.METRICS: _columns(
         create_time=Rule.STAMP,
         symbol=Rule.SYMBOL,
@@ -204,6 +235,12 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         calc_time=Rule.TIME,
         funding_interval_hours=Rule.POSITIVE,
         last_funding_rate=Rule.FINITE,
+    ),
+    Kind.BOOK_DEPTH: _columns(
+        timestamp=Rule.STAMP,
+        percentage=Rule.FINITE,
+        depth=Rule.NOT_NEGATIVE,
+        notional=Rule.NOT_NEGATIVE,
     ),
     Kind.LIQUIDATION_SNAPSHOT: _columns(
         time=Rule.TIME,
@@ -385,6 +422,9 @@ def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
         recording = _FORCE_ORDERS.fullmatch(path.name)
         return _parse_recording(path, recording["rest"]) if recording else None
     what, date = match["what"], match["date"]
+    folders = [p.name for p in path.absolute().parents]
+    if _COIN_MARGINED.fullmatch(match["symbol"]) or ("cm", "futures") in pairwise(folders):
+        return UnreadFile(path, _COIN_MARGINED_REASON)
     monthly = len(date) == len("2024-10")
     try:
         first = datetime.strptime(f"{date}-01" if monthly else date, "%Y-%m-%d").replace(tzinfo=UTC)
@@ -395,15 +435,13 @@ def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
     notices: tuple[str, ...] = ()
     period = interval_ns(what)
     if period is not None:
-        folder = next((p.name for p in path.absolute().parents if p.name in _CANDLE_FOLDERS), None)
-        if folder not in (None, Kind.KLINES, Kind.MARK_PRICE_KLINES):
-            return UnreadFile(path, f"kind {folder}")
+        folder = next((name for name in folders if name in CANDLE_KINDS), None)
         kind = Kind(folder or Kind.KLINES)
         if folder is None:
-            notices = ("taken as candles of the last price: no folder named klines or markPriceKlines is above it",)
+            notices = (f"taken as candles of the last price: no folder above it is named {' or '.join(CANDLE_KINDS)}",)
     elif what in _CALENDAR_INTERVALS:
         return UnreadFile(path, f"candles of a calendar month ({what}) have no fixed length")
-    elif what in (Kind.AGG_TRADES, Kind.METRICS, Kind.FUNDING_RATE, Kind.LIQUIDATION_SNAPSHOT):
+    elif what in _NAMED_KINDS:
         kind = Kind(what)
         period = METRICS_PERIOD if kind is Kind.METRICS else 0
     else:
@@ -574,7 +612,7 @@ def _date_fault(csv: Csv, fields: Sequence[str]) -> str | None:
 
 
 def _candle_fault(file: ArchiveFile, fields: Sequence[str], to_ns: int) -> str | None:
-    if file.kind not in (Kind.KLINES, Kind.MARK_PRICE_KLINES):
+    if file.kind not in CANDLE_KINDS:
         return None
     row = dict(zip((c.name for c in COLUMNS[file.kind]), (f.strip() for f in fields), strict=True))
     for name in ("open", "close"):

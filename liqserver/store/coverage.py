@@ -7,18 +7,21 @@ from dataclasses import dataclass
 
 import duckdb
 
-from liqserver.store.archive import Kind
+from liqserver.store.archive import CANDLE_KINDS, TRADE_KINDS, Kind
 
 _TABLES = {
     Kind.AGG_TRADES: "flow",
     Kind.KLINES: "klines",
     Kind.MARK_PRICE_KLINES: "mark_price",
+    Kind.INDEX_PRICE_KLINES: "index_price",
+    Kind.PREMIUM_INDEX_KLINES: "premium_index",
     Kind.METRICS: "open_interest",
     Kind.FUNDING_RATE: "funding",
+    Kind.BOOK_DEPTH: "book_depth",
     Kind.LIQUIDATION_SNAPSHOT: "liquidations",
 }
 # Events that come when they come: a time without any is no gap.
-_IRREGULAR = (Kind.AGG_TRADES, Kind.LIQUIDATION_SNAPSHOT)
+_IRREGULAR = (*TRADE_KINDS, Kind.BOOK_DEPTH, Kind.LIQUIDATION_SNAPSHOT)
 _HOUR = 3_600_000_000_000
 
 
@@ -59,7 +62,7 @@ class SymbolInfo:
     last_price : LastPrice or None
         None when there are neither candles nor large trades.
     reach : tuple of Reach
-        One for each kind that has data.
+        One for each kind that has data; trades of both kinds have one.
     """
 
     symbol_id: int
@@ -90,9 +93,9 @@ class KindCoverage:
         Files that were ingested.
     missing_periods : int
         Periods between start and end without a row; for funding, settlements that the interval leads to expect;
-        for trades and liquidations 0, since a minute may have none.
+        for trades, depth and liquidations 0, since a minute may have none.
     missing_ids : int
-        Trade ids between the first and the last that no file brought in; 0 for other kinds.
+        Trade ids between the first and the last that no file of the kind brought in; 0 for other kinds.
     notices : tuple of str
         What was left out and other things worth knowing, with the file's name.
     """
@@ -115,6 +118,8 @@ def symbols(cur: duckdb.DuckDBPyConnection) -> list[SymbolInfo]:
     rows = cur.execute(
         "SELECT symbol_id, venue, symbol, tick_size, tick_size_source, base_bin FROM symbols ORDER BY venue, symbol"
     ).fetchall()
+    # One scan of each table, not one for each symbol: there are hundreds.
+    prices, reaches = _last_prices(cur), _reaches(cur)
     return [
         SymbolInfo(
             symbol_id=symbol_id,
@@ -123,8 +128,8 @@ def symbols(cur: duckdb.DuckDBPyConnection) -> list[SymbolInfo]:
             tick_size=tick_size,
             tick_size_source=source,
             base_bin=base_bin,
-            last_price=_last_price(cur, symbol_id),
-            reach=_reach(cur, symbol_id),
+            last_price=prices.get(symbol_id),
+            reach=tuple(reaches.get(symbol_id, ())),
         )
         for symbol_id, venue, symbol, tick_size, source, base_bin in rows
     ]
@@ -154,7 +159,6 @@ def coverage(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> list[Ki
     found_kinds = []
     for name, period, start, end, rows, stored, dropped, files, notices in ledger:
         kind = Kind(name)
-        trades = kind is Kind.AGG_TRADES
         found_kinds.append(
             KindCoverage(
                 kind=kind,
@@ -166,61 +170,75 @@ def coverage(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> list[Ki
                 dropped_rows=int(dropped),
                 files=files,
                 missing_periods=0 if kind in _IRREGULAR else _missing_periods(cur, symbol_id, kind, period, start, end),
-                missing_ids=_missing_ids(cur, symbol_id) if trades else 0,
+                missing_ids=_missing_ids(cur, symbol_id, kind) if kind in TRADE_KINDS else 0,
                 notices=tuple(f"{n['name']}: {text}" for n in notices or () for text in json.loads(n["notices"])),
             )
         )
     return sorted(found_kinds, key=lambda k: (order.index(k.kind), k.period))
 
 
-def _last_price(cur: duckdb.DuckDBPyConnection, symbol_id: int) -> LastPrice | None:
-    # Of one time, the mark price goes first: it is what liquidates.
-    row = cur.execute(
+def _last_prices(cur: duckdb.DuckDBPyConnection) -> dict[int, LastPrice]:
+    """Return the newest price of each symbol by its key."""
+    # Of one time, the mark price goes first: it is what liquidates; of one kind, the shortest period.
+    rows = cur.execute(
         """
-        SELECT price, ts_event, kind FROM (
-            (SELECT close AS price, ts_event, 'markPriceKlines' AS kind, 0 AS rank
-             FROM mark_price WHERE symbol_id = $1 ORDER BY ts_event DESC, period LIMIT 1)
+        WITH newest AS (
+            SELECT symbol_id, arg_max(close, (ts_event, -period)) AS price, max(ts_event) AS ts_event,
+                   'markPriceKlines' AS kind, 0 AS rank
+            FROM mark_price GROUP BY symbol_id
             UNION ALL
-            (SELECT close, ts_event, 'klines', 1
-             FROM klines WHERE symbol_id = $1 ORDER BY ts_event DESC, period LIMIT 1)
+            SELECT symbol_id, arg_max(close, (ts_event, -period)), max(ts_event), 'klines', 1
+            FROM klines GROUP BY symbol_id
             UNION ALL
-            (SELECT price, ts_event, 'aggTrades', 2
-             FROM large_trades WHERE symbol_id = $1 ORDER BY ts_event DESC, trade_id DESC LIMIT 1)
-        ) ORDER BY ts_event DESC, rank LIMIT 1
-        """,
-        [symbol_id],
-    ).fetchone()
-    return LastPrice(row[0], row[1], Kind(row[2])) if row is not None else None
+            SELECT symbol_id, arg_max(price, (ts_event, trade_id)), max(ts_event), 'aggTrades', 2
+            FROM large_trades GROUP BY symbol_id
+        )
+        SELECT symbol_id, price, ts_event, kind FROM newest
+        QUALIFY row_number() OVER (PARTITION BY symbol_id ORDER BY ts_event DESC, rank) = 1
+        """
+    ).fetchall()
+    return {symbol_id: LastPrice(price, ts_event, Kind(kind)) for symbol_id, price, ts_event, kind in rows}
 
 
-def _reach(cur: duckdb.DuckDBPyConnection, symbol_id: int) -> tuple[Reach, ...]:
-    reach = []
+def _reaches(cur: duckdb.DuckDBPyConnection) -> dict[int, list[Reach]]:
+    """Return the reach of each symbol by its key, in the order of kinds."""
+    reaches: dict[int, list[Reach]] = {}
+    # Flow is of both kinds of trades: it goes by the name of the first that there is.
+    single = {
+        symbol_id
+        for (symbol_id,) in cur.execute(
+            "SELECT symbol_id FROM ledger GROUP BY symbol_id "
+            "HAVING bool_or(kind = 'trades') AND NOT bool_or(kind = 'aggTrades')"
+        ).fetchall()
+    }
     for kind, table in _TABLES.items():
-        row = cur.execute(
-            f"SELECT max(ts_event), max(ts_init) FROM {table} WHERE symbol_id = ?",  # noqa: S608 - names of ours
-            [symbol_id],
-        ).fetchone()
-        if row is not None and row[0] is not None:
-            reach.append(Reach(kind, *row))
-    return tuple(reach)
+        rows = cur.execute(
+            f"SELECT symbol_id, max(ts_event), max(ts_init) FROM {table} GROUP BY symbol_id"  # noqa: S608 - names of ours
+        ).fetchall()
+        for symbol_id, ts_event, ts_init in rows:
+            shown = Kind.TRADES if kind is Kind.AGG_TRADES and symbol_id in single else kind
+            reaches.setdefault(symbol_id, []).append(Reach(shown, ts_event, ts_init))
+    return reaches
 
 
 def _missing_periods(
     cur: duckdb.DuckDBPyConnection, symbol_id: int, kind: Kind, period: int, start: int, end: int
 ) -> int:
     if kind is Kind.FUNDING_RATE:
-        # Settlements are some milliseconds late, and the interval of a symbol may change: row by row.
+        # Settlements are some milliseconds late, and the interval of a symbol may change: row by row, and between two
+        # intervals the longer one is expected.
         [(missing,)] = cur.execute(
             f"""
-            SELECT coalesce(sum(greatest(round((next - ts_event) / (interval_hours * {_HOUR})) - 1, 0)), 0)
-            FROM (SELECT ts_event, interval_hours, lead(ts_event) OVER (ORDER BY ts_event) AS next
-                  FROM funding WHERE symbol_id = ?)
+            SELECT coalesce(sum(greatest(round((next - ts_event) / (hours * {_HOUR})) - 1, 0)), 0)
+            FROM (SELECT ts_event, lead(ts_event) OVER w AS next,
+                         greatest(interval_hours, lead(interval_hours) OVER w) AS hours
+                  FROM funding WHERE symbol_id = ? WINDOW w AS (ORDER BY ts_event))
             WHERE next IS NOT NULL
             """,  # noqa: S608 - numbers of ours
             [symbol_id],
         ).fetchall()
         return int(missing)
-    of_period = f"AND period = {period}" if kind in (Kind.KLINES, Kind.MARK_PRICE_KLINES) else ""
+    of_period = f"AND period = {period}" if kind in CANDLE_KINDS else ""
     [(there,)] = cur.execute(
         f"SELECT count(DISTINCT ts_event) FROM {_TABLES[kind]} WHERE symbol_id = ? {of_period}",  # noqa: S608
         [symbol_id],
@@ -228,13 +246,13 @@ def _missing_periods(
     return max((end - start) // period - int(there), 0)
 
 
-def _missing_ids(cur: duckdb.DuckDBPyConnection, symbol_id: int) -> int:
+def _missing_ids(cur: duckdb.DuckDBPyConnection, symbol_id: int, kind: Kind) -> int:
     # Ranges never overlap: a file brings in only what no other brought.
     [(missing,)] = cur.execute(
         """
-        SELECT coalesce(max(last_id) - min(first_id) + 1 - sum(last_id - first_id + 1), 0)
-        FROM trade_ranges WHERE symbol_id = ?
+        SELECT coalesce(max(r.last_id) - min(r.first_id) + 1 - sum(r.last_id - r.first_id + 1), 0)
+        FROM trade_ranges r JOIN ledger l USING (file_id) WHERE r.symbol_id = ? AND l.kind = ?
         """,
-        [symbol_id],
+        [symbol_id, kind],
     ).fetchall()
     return int(missing)

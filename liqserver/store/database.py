@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import duckdb
 
-SCHEMA_VERSION = 1
-"""Version of schema.sql; a file of another version is refused."""
+SCHEMA_VERSION = 2
+"""Version of schema.sql. Older files are migrated when they are opened for writing; newer ones are refused."""
 
 
 class StoreError(Exception):
@@ -42,8 +42,9 @@ class Database:
     Raises
     ------
     StoreError
-        If another process holds the file, if it is not a liqserver database or one of another schema version, if
-        it cannot be opened or created, or if ``read_only`` is asked for a file that does not exist.
+        If another process holds the file, if it is not a liqserver database or one of a newer schema version, if it
+        cannot be opened or created, or if ``read_only`` is asked for a file that does not exist or is of an older
+        version.
     """
 
     def __init__(
@@ -143,9 +144,8 @@ class Database:
     def _require_schema(self, clock: Callable[[], int]) -> None:
         tables = {name for (name,) in self._connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
         if not tables and not self.read_only:
-            schema = resources.files("liqserver.store").joinpath("schema.sql").read_text(encoding="utf-8")
             with self.transaction() as cur:
-                cur.execute(schema)
+                cur.execute(_sql_file("schema.sql"))
                 cur.execute("INSERT INTO meta VALUES (?, ?)", [SCHEMA_VERSION, clock()])
             return
         if not {"meta", "symbols", "ledger", "flow"} <= tables:
@@ -154,9 +154,26 @@ class Database:
         if len(versions) != 1:
             raise StoreError(f"{self.path} is not a liqserver database: it names {len(versions)} schema versions")
         [(version,)] = versions
-        if version != SCHEMA_VERSION:
-            age = "newer" if version > SCHEMA_VERSION else "older"
+        if not 1 <= version <= SCHEMA_VERSION:
             raise StoreError(
-                f"{self.path} has schema version {version}, this liqserver reads version {SCHEMA_VERSION}: "
-                f"it was written by {age} software"
+                f"{self.path} has schema version {version}, this liqserver reads versions 1 to {SCHEMA_VERSION}: "
+                "it was written by newer software"
             )
+        if version < SCHEMA_VERSION:
+            if self.read_only:
+                raise StoreError(
+                    f"{self.path} has schema version {version} and is open for reading only; "
+                    f"`liqserver serve` and `liqserver ingest` bring it to version {SCHEMA_VERSION}"
+                )
+            self._migrate(version)
+
+    def _migrate(self, version: int) -> None:
+        """Bring the tables to the current version, step by step, all or nothing."""
+        with self.transaction() as cur:
+            for step in range(version + 1, SCHEMA_VERSION + 1):
+                cur.execute(_sql_file(f"migrations/to_{step}.sql"))
+            cur.execute("UPDATE meta SET schema_version = ?", [SCHEMA_VERSION])
+
+
+def _sql_file(name: str) -> str:
+    return resources.files("liqserver.store").joinpath(name).read_text(encoding="utf-8")

@@ -70,19 +70,21 @@ def load_history(
     """
     limit = until if until is not None else np.iinfo(np.int64).max
     parameters = [symbol_id, limit]
-    flow = cur.execute(
+    # Added up here and not by the database, whose order of additions differs from run to run.
+    classes = cur.execute(
         """
-        SELECT ts_event, bin,
-               sum(buy_qty) AS buy, sum(sell_qty) AS sell, sum(buy_notional + sell_notional) AS notional
-        FROM flow WHERE symbol_id = $1 AND ts_init <= $2
-        GROUP BY ts_event, bin ORDER BY ts_event, bin
+        SELECT ts_event, bin, buy_qty AS buy, sell_qty AS sell, buy_notional + sell_notional AS notional
+        FROM flow WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event, bin, size_class
         """,
         parameters,
     ).fetchnumpy()
+    ts, bins = classes["ts_event"], classes["bin"]
+    first = np.flatnonzero(np.concatenate([[True], (ts[1:] != ts[:-1]) | (bins[1:] != bins[:-1])])[: len(ts)])
+    buy, sell, notional = (_sums(classes[name], first) for name in ("buy", "sell", "notional"))
     covered = cur.execute(
         """
         SELECT ts_start, least(ts_end, $2) AS ts_end FROM ledger
-        WHERE symbol_id = $1 AND kind = 'aggTrades' AND ts_start < $2 ORDER BY ts_start
+        WHERE symbol_id = $1 AND kind IN ('aggTrades', 'trades') AND ts_start < $2 ORDER BY ts_start
         """,
         parameters,
     ).fetchnumpy()
@@ -97,12 +99,11 @@ def load_history(
     funding = cur.execute(
         "SELECT ts_event, rate FROM funding WHERE symbol_id = $1 AND ts_init <= $2 ORDER BY ts_event", parameters
     ).fetchnumpy()
-    qty = flow["buy"] + flow["sell"]
     return assemble(
-        flow_end=flow["ts_event"],
-        flow_price=flow["notional"] / qty,
-        flow_buy=flow["buy"],
-        flow_sell=flow["sell"],
+        flow_end=ts[first],
+        flow_price=notional / (buy + sell),
+        flow_buy=buy,
+        flow_sell=sell,
         covered=np.stack([covered["ts_start"], covered["ts_end"]], axis=1),
         klines=klines,
         mark=mark,
@@ -112,6 +113,11 @@ def load_history(
         funding=funding["rate"],
         base_bin=base_bin,
     )
+
+
+def _sums(values: Floats, first: Ints) -> Floats:
+    """Add up runs of values that begin at ``first``."""
+    return np.asarray(np.add.reduceat(values, first)) if len(first) else np.empty(0)
 
 
 def _read_candles(cur: duckdb.DuckDBPyConnection, table: str, volumes: str, parameters: list[int]) -> list[Candles]:

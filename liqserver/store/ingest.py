@@ -21,6 +21,7 @@ import duckdb
 
 from liqserver import grid
 from liqserver.config import DEFAULT_VENUE
+from liqserver.store import instruments
 from liqserver.store.archive import (
     COLUMNS,
     ArchiveFile,
@@ -37,18 +38,21 @@ from liqserver.store.database import Database, StoreError
 from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET, LIQUIDATION_KINDS, NewSymbol, load_liquidations
 from liqserver.store.loaders import Loaded, SymbolKey, load
 
-# Tick sizes that need not be inferred, by venue and symbol.
+# Tick sizes that need not be inferred where the exchange's are not loaded, by venue and symbol.
 BUILTIN_TICK_SIZES = {("BINANCE", "BTCUSDT"): 0.1, ("BINANCE", "ETHUSDT"): 0.01}
 # Columns whose decimals show the tick, for the kinds that trade at it (mark prices are averages).
-_TRADED_PRICES = {Kind.AGG_TRADES: ("price",), Kind.KLINES: ("open", "high", "low", "close")}
+_TRADED_PRICES = {Kind.AGG_TRADES: ("price",), Kind.TRADES: ("price",), Kind.KLINES: ("open", "high", "low", "close")}
 _TABLES_OF_FILES = (
     "flow",
     "large_trades",
     "trade_ranges",
     "open_interest",
     "mark_price",
+    "index_price",
+    "premium_index",
     "klines",
     "funding",
+    "book_depth",
     "liquidations",
     "ledger",
 )
@@ -133,6 +137,7 @@ class Progress:
 class _Prepared:
     """A file made ready by the other thread; ``csv`` is None when the ledger has its checksum."""
 
+    state: tuple[int, ...] = ()
     sha256: str = ""
     csv: Csv | None = None
     rejection: str = ""
@@ -182,7 +187,8 @@ def ingest(
         If a path does not exist or holds nothing of the archive, or there is nothing to read.
     StoreError
         If the database is open for reading only, ``base_bin`` is not positive or not that of a symbol that exists
-        already, or ``quote_asset`` is no name of capital letters and digits.
+        already, or ``quote_asset`` is no name of capital letters and digits. If there is no room on the disk: files
+        done stay.
     """
     if db.read_only:
         raise StoreError(f"{db.path} is open for reading only")
@@ -206,13 +212,16 @@ def ingest(
     ):
         for file, size in zip(readable, sizes, strict=True):
             began = time.perf_counter()
-            prepared = next(ready)
+            prepared = _Prepared()
             try:
+                prepared = next(ready)
                 result = _take(
                     db, file, prepared, Path(folder), size, venue, base_bin, quote_asset, replace, clock, began
                 )
             except FileRejectedError as error:
                 result = _result(file, Status.REJECTED, size, began, reason=str(error))
+            except (OSError, duckdb.IOException, duckdb.TransactionException) as error:
+                raise StoreError(f"{file.path.name} could not be written to {db.path}: {error}") from error
             finally:
                 if prepared.csv is not None and prepared.csv.path != file.path:
                     prepared.csv.path.unlink()
@@ -272,10 +281,12 @@ def _take(
             symbol = _symbol_key(cur, venue, csv, base_bin)
             loaded = load(cur, csv, symbol, file_id)
             parts = {symbol.symbol_id: loaded}
-        if csv.to_ns == 1_000 and file.kind is not Kind.METRICS:
+        if csv.to_ns == 1_000 and any(column.rule is Rule.TIME for column in COLUMNS[file.kind]):
             notices.append("its times are in microseconds")
         for part_id, (symbol_id, part) in enumerate(parts.items(), start=file_id):
             _enter(cur, file, part_id, symbol_id, prepared.sha256, size, part, [*notices, *part.notices], clock())
+        if _state(file.path) != prepared.state:
+            raise FileRejectedError("it changed while it was read: ingest it again when it is complete")
         notices += loaded.notices
     return _result(
         file,
@@ -343,10 +354,20 @@ def _prepared(files: Sequence[ArchiveFile], folder: Path, known: frozenset[str])
 
 def _prepare(file: ArchiveFile, folder: Path, known: frozenset[str]) -> _Prepared:
     try:
+        state = _state(file.path)
         sha256 = sha256_of(file.path)
-        return _Prepared(sha256, None if sha256 in known else unpack(file, folder))
+        return _Prepared(state, sha256, None if sha256 in known else unpack(file, folder))
     except FileRejectedError as error:
         return _Prepared(rejection=str(error))
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does."""
+    try:
+        at = path.stat()
+    except OSError as error:
+        raise FileRejectedError(f"cannot be read: {error}") from error
+    return at.st_dev, at.st_ino, at.st_size, at.st_mtime_ns
 
 
 # --- ledger and symbols ----------------------------------------------------------------------------------------
@@ -442,9 +463,8 @@ def _symbol_key(cur: duckdb.DuckDBPyConnection, venue: str, csv: Csv, base_bin: 
             "ingest aggTrades or klines of it as well"
         )
     price = _first_price(csv)
-    tick_size, source = BUILTIN_TICK_SIZES.get((venue, file.symbol)), "built in"
-    if tick_size is None:
-        tick_size, source = _infer_tick_size(cur, csv), f"inferred from {file.path.name}"
+    stated = _stated_tick_size(cur, venue, file.symbol)
+    tick_size, source = stated or (_infer_tick_size(cur, csv), f"inferred from {file.path.name}")
     return _register(cur, venue, file.symbol, price, tick_size, source, base_bin)
 
 
@@ -457,10 +477,18 @@ def _register_by_liquidations(
             f"base_bin was {base_bin:g}, but {new.symbol} and maybe others of the file are new and no width fits "
             "all symbols: ingest it without"
         )
-    tick_size, source = BUILTIN_TICK_SIZES.get((venue, new.symbol)), "built in"
-    if tick_size is None:
-        tick_size, source = float(f"1e-{new.decimals}"), f"inferred from {file.path.name}"
+    stated = _stated_tick_size(cur, venue, new.symbol)
+    tick_size, source = stated or (float(f"1e-{new.decimals}"), f"inferred from {file.path.name}")
     return _register(cur, venue, new.symbol, new.price, tick_size, source, base_bin).symbol_id
+
+
+def _stated_tick_size(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> tuple[float, str] | None:
+    """Return a tick size that need not be inferred, and who states it: the exchange first."""
+    tick_size = instruments.tick_size_of(cur, venue, symbol)
+    if tick_size is not None:
+        return tick_size, instruments.SOURCE
+    tick_size = BUILTIN_TICK_SIZES.get((venue, symbol))
+    return (tick_size, "built in") if tick_size is not None else None
 
 
 def _register(

@@ -14,7 +14,7 @@ from decimal import Decimal, InvalidOperation
 import duckdb
 
 from liqserver.store.archive import COLUMNS, Csv, FileRejectedError, Kind, find_fault
-from liqserver.store.loaders import Loaded
+from liqserver.store.loaders import COPIES, KNOWN_ROWS, Loaded
 
 LIQUIDATION_KINDS = (Kind.LIQUIDATION_SNAPSHOT, Kind.FORCE_ORDERS)
 """Kinds of files that `load_liquidations` reads."""
@@ -30,9 +30,9 @@ _PARSE_ERRORS = (duckdb.ConversionException, duckdb.InvalidInputException, duckd
 _FATES = {
     "unfilled": "dropped: nothing was filled",
     "unpriced": "dropped: the average price was 0, so what the fills were worth is not known",
-    "copy": "dropped: identical copies of other rows of the file",
+    "copy": COPIES,
     "similar": "dropped: time, side, average price and filled quantity are those of another row of the file",
-    "known": "left out: another file brought in the same",
+    "known": KNOWN_ROWS,
 }
 _UNFINISHED = "kept though not of status FILLED: they count with what was filled"
 

@@ -15,10 +15,12 @@ import duckdb
 import numpy as np
 
 from liqserver.store.archive import (
+    CANDLE_KINDS,
     COLUMNS,
     METRICS_PERIOD,
     MINUTE,
     SECOND,
+    TRADE_KINDS,
     Csv,
     FileRejectedError,
     Kind,
@@ -35,6 +37,13 @@ COMPILED_SCAN_BYTES = 64 << 20
 
 # Metrics files of this day and later are stamped at the start of the five minutes, earlier ones at the end.
 STAMP_CHANGE = 1_782_345_600 * SECOND  # 2026-06-25 00:00 UTC
+
+# Words of notices that checks look for again in the ledger.
+COPIES = "dropped: identical copies of other rows of the file"
+KNOWN_ROWS = "left out: another file brought in the same"
+KNOWN_IDS = "left out: their trade ids came in with another file"
+KNOWN_MINUTES = "left out: the minutes came in with"
+ZERO_OPEN_INTEREST = "dropped: open interest was zero"
 
 # What DuckDB raises when a field is not of its column's type, or too large for it.
 _PARSE_ERRORS = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException)
@@ -86,7 +95,7 @@ def load(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, file_id: i
         If the file breaks a rule; the reason names the line.
     """
     try:
-        if csv.file.kind is Kind.AGG_TRADES:
+        if csv.file.kind in TRADE_KINDS:
             return _load_trades(cur, csv, symbol, file_id)
         return _load_series(cur, csv, symbol, file_id, _SERIES[csv.file.kind])
     except _PARSE_ERRORS as error:
@@ -113,11 +122,29 @@ def _rows(n: int) -> str:
 # --- trades -> flow, large_trades ------------------------------------------------------------------------------
 
 
+# Columns between quantity and time.
+_SKIPPED = {Kind.AGG_TRADES: 2, Kind.TRADES: 1}
+_SINGLE_TRADES = (
+    "each fill counts by itself: size classes and large trades are smaller than of aggTrades, which put the fills of "
+    "an order together"
+)
+
+
+def _scan(csv: Csv) -> str:
+    """Return the file as a table with the columns of aggTrades that are used."""
+    if csv.file.kind is Kind.AGG_TRADES:
+        return csv.sql()
+    return (
+        "(SELECT id AS agg_trade_id, price, qty AS quantity, time AS transact_time, is_buyer_maker "  # noqa: S608
+        f"FROM {csv.sql()})"
+    )
+
+
 def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, file_id: int) -> Loaded:
-    qty_scale = 10 ** _quantity_decimals(symbol.base_bin)
+    qty_scale = 10 ** quantity_decimals(symbol.base_bin)
     ranges = _reduce_compiled(cur, csv, symbol.base_bin, qty_scale)
     if ranges is None:
-        _reduce(cur, csv, csv.sql(), symbol.base_bin, qty_scale)
+        _reduce(cur, csv, _scan(csv), symbol.base_bin, qty_scale)
     rows, ids_hash, first_minute, last_minute, bad = _fetch(
         cur,
         """
@@ -134,7 +161,7 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
             _fault(csv, f"trades of {utc(ts_start)} … {utc(ts_end)}: of another date than its name says")
         )
 
-    notices: list[str] = []
+    notices = [_SINGLE_TRADES] if csv.file.kind is Kind.TRADES else []
     copies = 0
     if ranges is None:
         ranges = _one_range(cur, csv, int(rows), ids_hash)
@@ -142,19 +169,22 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
         copies, ranges = _inspect_ids(cur, csv)
         gaps = [(former[1], later[0]) for former, later in pairwise(ranges)]
         if copies:
-            notices.append(f"{_rows(copies)} dropped: identical copies of other rows of the file")
+            notices.append(f"{_rows(copies)} {COPIES}")
         if gaps:
             notices.append(
                 f"{sum(b - a - 1 for a, b in gaps):,} trade ids are missing in the file, in {len(gaps):,} "
                 f"{'gap' if len(gaps) == 1 else 'gaps'}, the first after id {gaps[0][0]}"
             )
-    known = _known_ranges(cur, symbol.symbol_id)
+    known = _known_ranges(cur, symbol.symbol_id, csv.file.kind)
     kept = _subtract(ranges, known)
     overlap = _length(ranges) - _length(kept)
     if copies or overlap:
         _reduce(cur, csv, _source_without(csv, copies > 0, known if overlap else []), symbol.base_bin, qty_scale)
     if overlap:
-        notices.append(f"{_rows(overlap)} left out: their trade ids came in with another file")
+        notices.append(f"{_rows(overlap)} {KNOWN_IDS}")
+    other_kind = _drop_minutes_of_other_kind(cur, csv, symbol)
+    if other_kind:
+        notices.append(f"{_rows(other_kind)} {KNOWN_MINUTES} {_other_trades(csv)}")
 
     stored = _changed(
         cur,
@@ -189,13 +219,42 @@ def _load_trades(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
     return Loaded(
         rows=int(rows),
         stored_rows=stored,
-        dropped_rows=copies + overlap,
+        dropped_rows=copies + overlap + other_kind,
         ts_start=ts_start,
         ts_end=ts_end,
         first_id=kept[0][0] if kept else 0,
         last_id=kept[-1][1] if kept else 0,
         notices=notices,
     )
+
+
+def _other_trades(csv: Csv) -> Kind:
+    return Kind.TRADES if csv.file.kind is Kind.AGG_TRADES else Kind.AGG_TRADES
+
+
+def _drop_minutes_of_other_kind(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey) -> int:
+    """Drop from ``reduced`` and ``large`` the minutes that the other kind of trades brought in; return their trades.
+
+    aggTrades and trades are the same trades, counted differently: of each minute whichever came first stays.
+    """
+    files = cur.execute(
+        "SELECT file_id FROM ledger WHERE symbol_id = ? AND kind = ?", [symbol.symbol_id, _other_trades(csv)]
+    ).fetchall()
+    if not files:
+        return 0
+    cur.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE taken AS
+        SELECT DISTINCT ts_event // {MINUTE} - 1 AS minute FROM flow
+        WHERE symbol_id = ? AND file_id IN (SELECT unnest(?))
+          AND ts_event // {MINUTE} - 1 BETWEEN (SELECT min(minute) FROM reduced) AND (SELECT max(minute) FROM reduced)
+        """,  # noqa: S608 - numbers of ours
+        [symbol.symbol_id, [file_id for (file_id,) in files]],
+    )
+    (dropped,) = _fetch(cur, "SELECT coalesce(sum(count), 0) FROM reduced WHERE minute IN (FROM taken)")
+    for table in ("reduced", "large"):
+        cur.execute(f"DELETE FROM {table} WHERE minute IN (FROM taken)")  # noqa: S608 - names of ours
+    return int(dropped)
 
 
 def _reduce(cur: duckdb.DuckDBPyConnection, csv: Csv, source: str, base_bin: float, qty_scale: int) -> None:
@@ -244,6 +303,7 @@ def _reduce_compiled(
     scan = scan_trades(
         csv.path,
         header=csv.header,
+        skipped=_SKIPPED[csv.file.kind],
         minute=MINUTE // csv.to_ns,
         base_bin=base_bin,
         qty_scale=qty_scale,
@@ -260,7 +320,7 @@ def _reduce_compiled(
     return [(scan.first_id, scan.last_id)]
 
 
-def _quantity_decimals(base_bin: float) -> int:
+def quantity_decimals(base_bin: float) -> int:
     """Return how many decimals of a quantity are summed: 8, fewer where a unit is worth next to nothing.
 
     A bin is about a basis point of price; a trade of up to ten billion quote units then fits into 64 bits.
@@ -274,7 +334,7 @@ def _one_range(cur: duckdb.DuckDBPyConnection, csv: Csv, rows: int, ids_hash: in
     The hashes of the ids, all taken together, are compared with those that ought to be there.
     """
     if not Rule.WHOLE.holds(csv.first_row[0]):
-        raise FileRejectedError(_fault(csv, "the first agg_trade_id is no whole number"))
+        raise FileRejectedError(_fault(csv, "the first id is no whole number"))
     first = int(csv.first_row[0])
     (expected,) = _fetch(cur, "SELECT bit_xor(hash(i)) FROM range(?::BIGINT, ?::BIGINT) AS r(i)", [first, first + rows])
     return [(first, first + rows - 1)] if expected == ids_hash else None
@@ -289,16 +349,16 @@ def _inspect_ids(cur: duckdb.DuckDBPyConnection, csv: Csv) -> tuple[int, list[tu
     # NULL ids would be lost in the buckets.
     (unidentified,) = _fetch(
         cur,
-        f"SELECT count(*) FILTER ((agg_trade_id >= 0) IS NOT TRUE) FROM {csv.sql()}",  # noqa: S608
+        f"SELECT count(*) FILTER ((agg_trade_id >= 0) IS NOT TRUE) FROM {_scan(csv)}",  # noqa: S608
     )
     if unidentified:
-        raise FileRejectedError(_fault(csv, "some rows have no agg_trade_id"))
+        raise FileRejectedError(_fault(csv, "some rows have no id"))
     cur.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE buckets AS
         SELECT agg_trade_id // {_BUCKET} AS bucket, min(agg_trade_id) AS first_id, max(agg_trade_id) AS last_id,
                count(*) AS count, bit_xor(hash(agg_trade_id)) AS ids
-        FROM {csv.sql()} GROUP BY bucket
+        FROM {_scan(csv)} GROUP BY bucket
         """  # noqa: S608
     )
     cur.execute(
@@ -312,7 +372,7 @@ def _inspect_ids(cur: duckdb.DuckDBPyConnection, csv: Csv) -> tuple[int, list[tu
     cur.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE suspects AS
-        SELECT * FROM {csv.sql()} WHERE agg_trade_id // {_BUCKET} IN (SELECT bucket FROM odd)
+        SELECT * FROM {_scan(csv)} WHERE agg_trade_id // {_BUCKET} IN (SELECT bucket FROM odd)
         """  # noqa: S608
     )
     cur.execute(
@@ -329,7 +389,8 @@ def _inspect_ids(cur: duckdb.DuckDBPyConnection, csv: Csv) -> tuple[int, list[tu
     ).fetchone()
     if conflict is not None:
         first, second = _differing_lines(csv, conflict[0])
-        raise FileRejectedError(f"line {second}: agg_trade_id {conflict[0]} is that of line {first}, with other values")
+        name = COLUMNS[csv.file.kind][0].name
+        raise FileRejectedError(f"line {second}: {name} {conflict[0]} is that of line {first}, with other values")
     (copies,) = _fetch(
         cur,
         """
@@ -368,18 +429,22 @@ def _source_without(csv: Csv, copies: bool, known: list[tuple[int, int]]) -> str
     """Return the file as a table in which every id is once and none is in ``known``."""
     outside = " AND ".join(f"agg_trade_id NOT BETWEEN {a} AND {b}" for a, b in known) or "true"
     if not copies:
-        return f"(SELECT * FROM {csv.sql()} WHERE {outside})"  # noqa: S608
+        return f"(SELECT * FROM {_scan(csv)} WHERE {outside})"  # noqa: S608
     return (
-        f"(SELECT * FROM {csv.sql()} WHERE agg_trade_id NOT IN (FROM copied) AND {outside} UNION ALL "  # noqa: S608
+        f"(SELECT * FROM {_scan(csv)} WHERE agg_trade_id NOT IN (FROM copied) AND {outside} UNION ALL "  # noqa: S608
         f"SELECT DISTINCT * FROM suspects WHERE agg_trade_id IN (FROM copied) AND {outside})"
     )
 
 
-def _known_ranges(cur: duckdb.DuckDBPyConnection, symbol_id: int) -> list[tuple[int, int]]:
-    """Return the ids that files of the symbol brought in, as ranges that do not touch."""
+def _known_ranges(cur: duckdb.DuckDBPyConnection, symbol_id: int, kind: Kind) -> list[tuple[int, int]]:
+    """Return the ids that files of the symbol and kind brought in, as ranges that do not touch."""
     return _merge(
         cur.execute(
-            "SELECT first_id, last_id FROM trade_ranges WHERE symbol_id = ? ORDER BY first_id", [symbol_id]
+            """
+            SELECT r.first_id, r.last_id FROM trade_ranges r JOIN ledger l USING (file_id)
+            WHERE r.symbol_id = ? AND l.kind = ? ORDER BY r.first_id
+            """,
+            [symbol_id, kind],
         ).fetchall()
     )
 
@@ -420,7 +485,7 @@ def _changed(cur: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(_fetch(cur, sql)[0])
 
 
-# --- candles, open interest, funding ---------------------------------------------------------------------------
+# --- candles, open interest, funding, depth --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +494,7 @@ class _Series:
 
     ``values`` are the table's columns after ts_init with the expressions that give them; ``identity`` those of them
     that make two rows of one time the same row. ``start`` is the time of a row in nanoseconds as the file has it,
-    ``ts_event`` the end of its period.
+    ``ts_event`` the end of its period. ``beside_time`` are columns that tell rows of one time apart.
     """
 
     table: str
@@ -437,6 +502,12 @@ class _Series:
     identity: tuple[str, ...]
     start: str
     has_period: bool = False
+    beside_time: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Columns that name a row, for SQL."""
+        return ", ".join(("ts_event", *self.beside_time))
 
 
 _NAN = "'nan'::DOUBLE"
@@ -451,9 +522,14 @@ _SERIES = {
         "open_time * {to_ns}",
         has_period=True,
     ),
-    Kind.MARK_PRICE_KLINES: _Series(
-        "mark_price", _CANDLE_PRICES, ("open", "high", "low", "close"), "open_time * {to_ns}", has_period=True
-    ),
+    **{
+        kind: _Series(table, _CANDLE_PRICES, tuple(_CANDLE_PRICES), "open_time * {to_ns}", has_period=True)
+        for kind, table in (
+            (Kind.MARK_PRICE_KLINES, "mark_price"),
+            (Kind.INDEX_PRICE_KLINES, "index_price"),
+            (Kind.PREMIUM_INDEX_KLINES, "premium_index"),
+        )
+    },
     Kind.METRICS: _Series(
         "open_interest",
         {
@@ -468,6 +544,13 @@ _SERIES = {
         {"rate": "last_funding_rate", "interval_hours": "funding_interval_hours"},
         ("rate", "interval_hours"),
         "calc_time * {to_ns}",
+    ),
+    Kind.BOOK_DEPTH: _Series(
+        "book_depth",
+        {"percentage": "percentage", "depth": "depth", "notional": "notional"},
+        ("depth", "notional"),
+        "epoch_ns(timestamp)",
+        beside_time=("percentage",),
     ),
 }
 
@@ -505,7 +588,7 @@ def _load_series(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
         INSERT INTO {series.table}
         SELECT {symbol.symbol_id}, {file_id}, {f"{file.period}, " if candles else ""}ts_event, ts_event,
                {", ".join(f'"{name}"' for name in series.values)}
-        FROM staged ORDER BY ts_event
+        FROM staged ORDER BY {series.key}
         """,  # noqa: S608
     )
     return Loaded(rows, stored, rows - stored, ts_start - file.period, ts_end, notices=notices)
@@ -525,7 +608,7 @@ def _extra_rules(csv: Csv) -> str:
     """Return the SQL of what a row has to obey beyond the rule of each column."""
     if csv.file.kind is Kind.METRICS:
         return f" AND symbol = '{csv.file.symbol}'"
-    if csv.file.kind is Kind.FUNDING_RATE:
+    if csv.file.kind not in CANDLE_KINDS:
         return ""
     return (
         " AND open BETWEEN low AND high AND close BETWEEN low AND high"
@@ -570,15 +653,15 @@ def _drop_zero_open_interest(cur: duckdb.DuckDBPyConnection, notices: list[str])
     zeros, first, last = _fetch(cur, "SELECT count(*), min(start), max(start) FROM staged WHERE open_interest = 0")
     if zeros:
         cur.execute("DELETE FROM staged WHERE open_interest = 0")
-        notices.append(f"{_rows(zeros)} dropped: open interest was zero, {utc(first):%F %T} … {utc(last):%F %T}")
+        notices.append(f"{_rows(zeros)} {ZERO_OPEN_INTEREST}, {utc(first):%F %T} … {utc(last):%F %T}")
 
 
 def _drop_copies(cur: duckdb.DuckDBPyConnection, csv: Csv, series: _Series, notices: list[str]) -> None:
     """Drop rows that are there twice; refuse two rows of one time that differ."""
     conflict = cur.execute(
         f"""
-        SELECT a.row, b.row, a.start FROM staged a JOIN staged b ON a.ts_event = b.ts_event AND a.row < b.row
-        WHERE {_differ(series)} ORDER BY b.row, a.row LIMIT 1
+        SELECT a.row, b.row, a.start FROM staged a JOIN staged b USING ({series.key})
+        WHERE a.row < b.row AND ({_differ(series)}) ORDER BY b.row, a.row LIMIT 1
         """  # noqa: S608
     ).fetchone()
     if conflict is not None:
@@ -586,9 +669,12 @@ def _drop_copies(cur: duckdb.DuckDBPyConnection, csv: Csv, series: _Series, noti
         raise FileRejectedError(
             f"line {csv.line_of(later)}: has the time of line {csv.line_of(former)} ({utc(ts):%F %T}), other values"
         )
-    deleted = _changed(cur, "DELETE FROM staged WHERE row NOT IN (SELECT min(row) FROM staged GROUP BY ts_event)")
+    deleted = _changed(
+        cur,
+        f"DELETE FROM staged WHERE row NOT IN (SELECT min(row) FROM staged GROUP BY {series.key})",  # noqa: S608
+    )
     if deleted:
-        notices.append(f"{_rows(deleted)} dropped: identical copies of other rows of the file")
+        notices.append(f"{_rows(deleted)} {COPIES}")
 
 
 def _drop_known(
@@ -606,7 +692,7 @@ def _drop_known(
     conflict = cur.execute(
         f"""
         SELECT a.row, a.ts_event, l.name, {", ".join(f'a."{c}", b."{c}"' for c in series.identity)}
-        FROM staged a JOIN {known} b USING (ts_event) JOIN ledger l USING (file_id)
+        FROM staged a JOIN {known} b USING ({series.key}) JOIN ledger l USING (file_id)
         WHERE {_differ(series)} ORDER BY a.row LIMIT 1
         """  # noqa: S608
     ).fetchone()
@@ -621,9 +707,12 @@ def _drop_known(
             f"line {csv.line_of(row)}: {column} was {ours}, but {theirs} in {name}, "
             f"for the period that ends {utc(ts):%F %T}"
         )
-    deleted = _changed(cur, f"DELETE FROM staged WHERE ts_event IN (SELECT ts_event FROM {known})")  # noqa: S608
+    deleted = _changed(
+        cur,
+        f"DELETE FROM staged WHERE ({series.key}) IN (SELECT ({series.key}) FROM {known})",  # noqa: S608
+    )
     if deleted:
-        notices.append(f"{_rows(deleted)} left out: another file brought in the same")
+        notices.append(f"{_rows(deleted)} {KNOWN_ROWS}")
 
 
 def _differ(series: _Series) -> str:

@@ -12,16 +12,32 @@ CREATE TABLE symbols (
     venue            VARCHAR NOT NULL,
     symbol           VARCHAR NOT NULL,
     tick_size        DOUBLE  NOT NULL,
-    tick_size_source VARCHAR NOT NULL,   -- 'built in', 'inferred from <file>', later 'exchangeInfo'
+    tick_size_source VARCHAR NOT NULL,   -- 'exchangeInfo', 'built in', 'inferred from <file>'
     base_bin         DOUBLE  NOT NULL    -- width of a flow bin in quote units, a multiple of tick_size
+);
+
+-- What the exchange says of its contracts (exchangeInfo), whether there is data of them or not.
+CREATE TABLE instruments (
+    venue         VARCHAR NOT NULL,
+    symbol        VARCHAR NOT NULL,
+    contract_type VARCHAR NOT NULL,      -- PERPETUAL, CURRENT_QUARTER, …
+    status        VARCHAR NOT NULL,      -- TRADING, SETTLING, …
+    base_asset    VARCHAR NOT NULL,
+    quote_asset   VARCHAR NOT NULL,
+    tick_size     DOUBLE  NOT NULL,      -- quote units
+    step_size     DOUBLE  NOT NULL,      -- base units
+    onboard_ts    BIGINT  NOT NULL,      -- first day of trading
+    delivery_ts   BIGINT  NOT NULL,      -- far in the future for perpetuals
+    loaded_at     BIGINT  NOT NULL
 );
 
 -- One row per ingested file. `period` is the length of a row's period (candles, metrics), 0 for single events.
 CREATE TABLE ledger (
     file_id      INTEGER NOT NULL,
     symbol_id    INTEGER NOT NULL,
-    kind         VARCHAR NOT NULL,       -- archive kind: aggTrades, metrics, fundingRate, klines, markPriceKlines,
-                                         -- liquidationSnapshot (recordings of force orders as well)
+    kind         VARCHAR NOT NULL,       -- archive kind: aggTrades, trades, klines, markPriceKlines, indexPriceKlines,
+                                         -- premiumIndexKlines, metrics, fundingRate, bookDepth, liquidationSnapshot
+                                         -- (recordings of force orders as well)
     period       BIGINT  NOT NULL,
     name         VARCHAR NOT NULL,       -- file name without folder
     sha256       VARCHAR NOT NULL,
@@ -38,7 +54,8 @@ CREATE TABLE ledger (
 );
 
 -- Trade ids that a file brought in, as ranges without gaps: what overlapping files (a month and its days) must not
--- bring in again, and what is missing.
+-- bring in again, and what is missing. aggTrades and trades have ids of their own: the file's kind tells which. Ids
+-- whose minutes the other kind had brought in are here as well: they are not missing.
 CREATE TABLE trade_ranges (
     symbol_id INTEGER NOT NULL,
     file_id   INTEGER NOT NULL,
@@ -94,6 +111,43 @@ CREATE TABLE mark_price (
     high      DOUBLE  NOT NULL,
     low       DOUBLE  NOT NULL,
     close     DOUBLE  NOT NULL
+);
+
+-- Price of the index behind the mark price.
+CREATE TABLE index_price (
+    symbol_id INTEGER NOT NULL,
+    file_id   INTEGER NOT NULL,
+    period    BIGINT  NOT NULL,
+    ts_event  BIGINT  NOT NULL,
+    ts_init   BIGINT  NOT NULL,
+    open      DOUBLE  NOT NULL,
+    high      DOUBLE  NOT NULL,
+    low       DOUBLE  NOT NULL,
+    close     DOUBLE  NOT NULL
+);
+
+-- Premium of the contract over its index, as a share of the index; may be negative.
+CREATE TABLE premium_index (
+    symbol_id INTEGER NOT NULL,
+    file_id   INTEGER NOT NULL,
+    period    BIGINT  NOT NULL,
+    ts_event  BIGINT  NOT NULL,
+    ts_init   BIGINT  NOT NULL,
+    open      DOUBLE  NOT NULL,
+    high      DOUBLE  NOT NULL,
+    low       DOUBLE  NOT NULL,
+    close     DOUBLE  NOT NULL
+);
+
+-- Resting orders between the middle of the book and a distance from it: a negative one is the side of the bids.
+CREATE TABLE book_depth (
+    symbol_id  INTEGER NOT NULL,
+    file_id    INTEGER NOT NULL,
+    ts_event   BIGINT  NOT NULL,         -- time of the picture
+    ts_init    BIGINT  NOT NULL,
+    percentage DOUBLE  NOT NULL,         -- distance, percent
+    depth      DOUBLE  NOT NULL,         -- base units
+    notional   DOUBLE  NOT NULL          -- quote units
 );
 
 CREATE TABLE klines (

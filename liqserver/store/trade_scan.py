@@ -1,4 +1,4 @@
-"""Scan of aggTrades in compiled code: text to minute × bin × size × taker in one pass, several threads.
+"""Scan of trades in compiled code: text to minute × bin × size × taker in one pass, several threads.
 
 It knows the plain form in which the exchange writes trades, in order and without gaps in their ids, and gives up on
 anything else: then DuckDB's reader, which is slower and knows every form, takes the file. Both give the same figures
@@ -21,7 +21,7 @@ Bytes = NDArray[np.uint8]
 
 # Bytes of text that one call scans: its groups fit the cache, and there is work for every thread.
 _CHUNK = 4 << 20
-# Shortest row there can be, in bytes: seven fields of one character, a time of thirteen.
+# Shortest row there can be, in bytes: six fields, one of them a time of thirteen digits.
 _SHORTEST_ROW = 24
 # Mantissas up to here are exact in a double, and so is their quotient by a power of ten up to 1e22 rounded once.
 _EXACT = 1 << 53
@@ -60,6 +60,7 @@ def scan_trades(
     path: Path,
     *,
     header: bool,
+    skipped: int,
     minute: int,
     base_bin: float,
     qty_scale: int,
@@ -67,7 +68,7 @@ def scan_trades(
     large_notional: float,
     threads: int,
 ) -> TradeGroups | None:
-    """Scan a file of aggTrades.
+    """Scan a file of trades: id, price, quantity, columns without a use, time, is_buyer_maker.
 
     Parameters
     ----------
@@ -75,6 +76,8 @@ def scan_trades(
         Text with the columns of the archive.
     header : bool
         Whether to skip the first line.
+    skipped : int
+        Columns between quantity and time.
     minute : int
         One minute in the unit of the file's times.
     base_bin : float
@@ -101,6 +104,7 @@ def scan_trades(
             start,
             min(start + _CHUNK, len(text)),
             start == begin,
+            skipped,
             minute,
             base_bin,
             float(qty_scale),
@@ -209,6 +213,7 @@ def _scan_chunk(
     start: int,
     stop: int,
     whole_first: bool,
+    skipped: int,
     minute: int,
     base_bin: float,
     qty_scale: float,
@@ -262,7 +267,7 @@ def _scan_chunk(
         qty, at = _decimal(text, at + 1, end, powers)
         if not qty > 0 or at >= end or text[at] != 44:
             return given_up, groups[:0], large_numbers[:0], large_keys[:0]
-        for _ in range(2):
+        for _ in range(skipped):
             at += 1
             while at < end and text[at] != 44 and text[at] != 10:
                 at += 1

@@ -111,6 +111,12 @@ class _DataKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataKind.Val
     """Funding settlements."""
     DATA_KIND_LIQUIDATIONS: _DataKind.ValueType  # 6
     """Recorded liquidations."""
+    DATA_KIND_INDEX_PRICE: _DataKind.ValueType  # 7
+    """Candles of the index price; no model uses them."""
+    DATA_KIND_PREMIUM_INDEX: _DataKind.ValueType  # 8
+    """Candles of the premium over the index; no model uses them."""
+    DATA_KIND_BOOK_DEPTH: _DataKind.ValueType  # 9
+    """Depth of the book; no model uses it."""
 
 class DataKind(_DataKind, metaclass=_DataKindEnumTypeWrapper):
     """A kind of input data."""
@@ -129,6 +135,12 @@ DATA_KIND_FUNDING: DataKind.ValueType  # 5
 """Funding settlements."""
 DATA_KIND_LIQUIDATIONS: DataKind.ValueType  # 6
 """Recorded liquidations."""
+DATA_KIND_INDEX_PRICE: DataKind.ValueType  # 7
+"""Candles of the index price; no model uses them."""
+DATA_KIND_PREMIUM_INDEX: DataKind.ValueType  # 8
+"""Candles of the premium over the index; no model uses them."""
+DATA_KIND_BOOK_DEPTH: DataKind.ValueType  # 9
+"""Depth of the book; no model uses it."""
 Global___DataKind: _TypeAlias = DataKind  # noqa: Y015
 
 class _Compat:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import liqclient
-from liqserver.v1 import common_pb2, liquidation_pb2, market_data_pb2
+from liqserver.v1 import admin_pb2, common_pb2, liquidation_pb2, market_data_pb2
 
 from .conftest import Ask
 from .standin import (
@@ -109,6 +109,8 @@ def test_levels_every_field_is_decoded(ask: Ask, server: Standin) -> None:
         (liqclient.LiquidationColumns, liquidation_pb2.LiquidationColumns),
         (liqclient.LiquidationBuckets, liquidation_pb2.LiquidationBuckets),
         (liqclient.Audit, liquidation_pb2.GetAuditResponse),
+        (liqclient.IngestProgress, admin_pb2.IngestResponse),
+        (liqclient.IngestedFile, admin_pb2.IngestedFile),
         (liqclient.KindCoverage, market_data_pb2.KindCoverage),
         (liqclient.SymbolCoverage, market_data_pb2.SymbolCoverage),
         (liqclient.SymbolInfo, market_data_pb2.SymbolInfo),

@@ -28,7 +28,7 @@ METHODS = [
     "wait_ready",
     "close",
 ]
-ITERATORS = ["replay", "liquidation_pages"]
+ITERATORS = ["replay", "liquidation_pages", "ingest"]
 
 
 @pytest.mark.parametrize("method", METHODS)

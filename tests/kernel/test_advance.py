@@ -34,6 +34,12 @@ book_parameters = st.builds(
 )
 
 
+def long_bins(book: PositionBook) -> list[int]:
+    """Return the bins in which the first tier holds longs."""
+    first, levels = book.levels()
+    return (np.flatnonzero(levels[LONG][0]) + first).tolist()
+
+
 def begin(market: History, given_parameters: BookParameters) -> tuple[PositionBook, History]:
     first = market.first_open_interest()
     assert first is not None
@@ -63,7 +69,7 @@ def test_advance_any_market_nothing_is_negative_and_tiers_add_up(
     advance(book, given_parameters, rest)
     assert (book.placed >= 0).all()
     assert (book.unplaced >= 0).all()
-    np.testing.assert_allclose(book.levels().sum(axis=2), book.mass, rtol=1e-7, atol=1e-7 * book.total().max())
+    np.testing.assert_allclose(book.levels()[1].sum(axis=2), book.mass, rtol=1e-7, atol=1e-7 * book.total().max())
 
 
 @given(histories(), book_parameters)
@@ -100,8 +106,8 @@ def test_advance_after_every_step_no_bin_the_mark_has_touched_holds_anything(
         advance(book, given_parameters, rest.slice(s, s + 1))
         if math.isnan(rest.mark_low[s]) or given_parameters.funding_erosion > 0:
             continue
-        levels = book.levels()
-        edges = (book.first_bin + np.arange(book.bins)) * WIDTH
+        first, levels = book.levels()
+        edges = (first + np.arange(levels.shape[2])) * WIDTH
         assert levels[LONG][:, edges + WIDTH > rest.mark_low[s] + 1e-6].sum() == 0
         assert levels[SHORT][:, edges < rest.mark_high[s] - 1e-6].sum() == 0
 
@@ -121,6 +127,59 @@ def test_advance_in_pieces_that_end_with_open_interest_gives_the_same_bytes(
         advance(pieces, given_parameters, rest.slice(start, stop))
         start = stop
     assert pieces.to_bytes() == whole.to_bytes()
+
+
+@given(histories(), book_parameters, st.data())
+@settings(deadline=None, max_examples=100)
+def test_advance_goes_on_the_same_after_being_packed_assigned_or_put_on_a_wider_grid(
+    market: History, given_parameters: BookParameters, data: st.DataObject
+) -> None:
+    whole, rest = begin(market, given_parameters)
+    ends = (np.flatnonzero(~np.isnan(rest.open_interest)) + 1).tolist()
+    cut = data.draw(st.sampled_from([0, *ends]))
+    advance(whole, given_parameters, rest.slice(0, cut))
+    # A book that was somewhere else before, on a grid of its own.
+    used, _ = begin(market, given_parameters)
+    advance(used, given_parameters, rest)
+    if data.draw(st.booleans()):
+        used.cover(used.first_bin - data.draw(st.integers(0, 50)), used.first_bin + used.bins)
+    used.assign(whole.packed() if data.draw(st.booleans()) else whole)
+    assert used.to_bytes() == whole.to_bytes()
+    for by_tier in (True, False):
+        (first, ours), (expected_first, expected) = used.levels(by_tier=by_tier), whole.levels(by_tier=by_tier)
+        assert (first, ours.tobytes()) == (expected_first, expected.tobytes())
+    if cut < len(rest):
+        for book in (used, whole):
+            advance(book, given_parameters, rest.slice(cut, len(rest)))
+    assert used.to_bytes() == whole.to_bytes()
+    assert used.levels()[1].tobytes() == whole.levels()[1].tobytes()
+
+
+@given(histories(), book_parameters)
+@settings(deadline=None, max_examples=100)
+def test_levels_hold_every_placed_contract_whatever_bins_are_known_to_be_empty(
+    market: History, given_parameters: BookParameters
+) -> None:
+    book, rest = begin(market, given_parameters)
+    advance(book, given_parameters, rest)
+    first, levels = book.levels()
+    np.testing.assert_allclose(levels.sum(axis=2), (book.placed * book.scale[:, :, None]).sum(axis=2), rtol=1e-9)
+    _, together = book.levels(by_tier=False)
+    np.testing.assert_allclose(together[:, 0], levels.sum(axis=1), rtol=1e-12)
+    if not book.shift.any():
+        start = first - book.first_bin
+        dense = book.placed * book.scale[:, :, None]
+        np.testing.assert_array_equal(levels, dense[:, :, start : start + levels.shape[2]])
+
+
+@given(histories(), book_parameters)
+@settings(deadline=None, max_examples=50)
+def test_advance_with_two_threads_gives_the_same_bytes(market: History, given_parameters: BookParameters) -> None:
+    one, rest = begin(market, given_parameters)
+    two = one.copy()
+    audits = [advance(book, given_parameters, rest, audit=True, threads=n) for n, book in ((1, one), (2, two))]
+    assert one.to_bytes() == two.to_bytes()
+    assert audits[0].tobytes() == audits[1].tobytes()
 
 
 def test_advance_one_step_worked_out_by_hand_places_contracts_at_their_liquidation_price() -> None:
@@ -143,9 +202,9 @@ def test_advance_one_step_worked_out_by_hand_places_contracts_at_their_liquidati
             "unexplained_short": 0,
         }
     )
-    levels = book.levels()
-    assert np.flatnonzero(levels[LONG][0]) + book.first_bin == [4518]
-    assert np.flatnonzero(levels[SHORT][0]) + book.first_bin == [5478]
+    first, levels = book.levels()
+    assert np.flatnonzero(levels[LONG][0]) + first == [4518]
+    assert np.flatnonzero(levels[SHORT][0]) + first == [5478]
     # Closing took its share of the fresh contracts too. Hazards 10^0.7 = 5.0119 and 1; the unknown entries of the tier
     # are 1000 * (0.5/5.0119) / (0.5/5.0119 + 0.5/1) = 166.34. Exposure 5.0119 * (166.34 + 10) + 833.66 + 10 = 1727.45,
     # so the tier keeps 1 - 10 * 5.0119 / 1727.45 = 0.970987.
@@ -160,14 +219,14 @@ def test_advance_path_reaches_a_level_liquidates_it_whole_and_the_takers_of_its_
         given_parameters,
         history([{"oi": 200.0, "low": 5e4, "high": 5e4, "flow": [(5e4, 500.0, 500.0)]}]),
     )
-    held = float(book.levels()[LONG].sum())
+    held = float(book.levels()[1][LONG].sum())
     assert held > 10
     crash = history([{"oi": 200.0, "low": 45_000.0, "high": 50_000.0, "flow": [(45_500.0, 50.0, 50.0)]}], start=MINUTE)
     audit = advance(book, given_parameters, crash, audit=True)[0]
     assert audit[4] == pytest.approx(held)
     assert audit[0] >= held
     # The new longs sit at 45 500 * 0.9 / 0.996, below the low; nothing is left at the old level.
-    assert np.flatnonzero(book.levels()[LONG][0]) + book.first_bin == [math.floor(45_500 * 0.9 / 0.996 / WIDTH)]
+    assert long_bins(book) == [math.floor(45_500 * 0.9 / 0.996 / WIDTH)]
 
 
 def test_advance_more_liquidated_than_traded_reports_the_rest_as_unexplained() -> None:
@@ -178,7 +237,7 @@ def test_advance_more_liquidated_than_traded_reports_the_rest_as_unexplained() -
         given_parameters,
         history([{"oi": 200.0, "low": 5e4, "high": 5e4, "flow": [(5e4, 500.0, 500.0)]}]),
     )
-    held = float(book.levels()[LONG].sum())
+    held = float(book.levels()[1][LONG].sum())
     crash = history([{"oi": 200.0, "low": 40_000.0, "high": 50_000.0, "flow": [(42_000.0, 0.5, 0.5)]}], start=MINUTE)
     audit = advance(book, given_parameters, crash, audit=True)[0]
     assert audit[6] == pytest.approx(held - 1.0)
@@ -206,10 +265,10 @@ def test_advance_funding_paid_from_margin_moves_long_levels_up_by_the_rate_over_
     given_parameters = parameters((10.0,), erosion=1.0)
     book = start_book(100.0, given_parameters, WIDTH, 0)
     advance(book, given_parameters, history([{"oi": 150.0, "low": 5e4, "high": 5e4, "flow": [(5e4, 50.0, 50.0)]}]))
-    before = float(np.flatnonzero(book.levels()[LONG][0])[0] + book.first_bin)
+    before = long_bins(book)[0]
     paid = history([{"oi": 150.0, "funding": 0.01, "low": 5e4, "high": 5e4, "close": 5e4}], start=MINUTE)
     advance(book, given_parameters, paid)
-    after = float(np.flatnonzero(book.levels()[LONG][0])[0] + book.first_bin)
+    after = long_bins(book)[0]
     # 0.01 * 50 000 / 0.996 = 502.0, that is 50 bins of 10.
     assert after - before == 50
     assert book.shift[SHORT, 0] == pytest.approx(500 / 1.004)
@@ -271,7 +330,7 @@ def test_advance_with_trend_tilt_more_longs_than_shorts_have_a_level_after_a_fal
     # By hand: the mean follows by 1 - 2^(-1/180); the typical distance is that of this one step, so the price lies
     # further below it than the limit of 3. Of 15 opened a half has a level without trend.
     levelled = 7.5 * np.exp([0.6, -0.6])
-    closing = book.levels()[:, 0].sum(axis=1) / levelled
+    closing = book.mass[:, 0] / levelled
     assert audit[OPENED] == pytest.approx([15.0, 15.0])
     assert (closing < 1).all()
     assert (closing > 0.9).all()
@@ -286,7 +345,7 @@ def test_advance_trend_tilt_never_gives_more_levels_than_were_opened() -> None:
     steps = [{"oi": 1000.0, "low": 5e4, "high": 5e4, "close": 5e4}]
     steps.append({"oi": 1000.0, "low": 49_000.0, "high": 5e4, "close": 49_000.0, "flow": [(49_000.0, 50.0, 50.0)]})
     audit = advance(book, given_parameters, history(steps), audit=True)
-    assert book.levels()[LONG].sum() <= audit[-1][0]
+    assert book.mass[LONG].sum() <= audit[-1][0]
     assert book.total() == pytest.approx([1000.0, 1000.0])
 
 

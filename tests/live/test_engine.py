@@ -218,6 +218,13 @@ def test_levels_unknown_names_list_the_known(engine: LevelsEngine) -> None:
     assert caught.value.reason == "MODEL_UNKNOWN"
 
 
+def test_levels_unknown_symbol_among_many_names_the_most_like_it() -> None:
+    many = [market(f"COIN{i:03}USDT") for i in range(400)]
+    with pytest.raises(UnknownName, match=r"BINANCE:BTCUSDT.* and 381 others") as caught:
+        ask(LevelsEngine(Markets(*many, market())), symbol="BTCUSD")
+    assert len(caught.value.metadata["known"].split(",")) == 20
+
+
 def test_levels_moment_outside_the_data_names_what_is_covered(engine: LevelsEngine) -> None:
     first, last = START + MINUTE, START + 40 * MINUTE
     for moment in (first - 1, last + AS_OF_GRACE + 1):
@@ -244,14 +251,35 @@ def test_levels_without_an_input_the_model_needs_says_which() -> None:
     assert ask(LevelsEngine(Markets(no_brackets)), parameters=simplified).provenance.bracket_table == ""
 
 
-def test_forget_reads_the_source_anew_and_changes_the_version() -> None:
-    markets = Markets(market(of=steps(20)))
+def test_refresh_answers_from_what_is_there_now_and_changes_the_version() -> None:
+    markets = Markets(market(of=steps(20)), market("ETHUSDT"))
     engine = LevelsEngine(markets)
     first = ask(engine).provenance
     ask(engine)
     assert markets.read == 1
     markets.markets["BINANCE", "BTCUSDT"] = market()
     version = engine.version
-    engine.forget()
-    assert ask(engine).provenance.as_of > first.as_of
+    told: list[tuple[str, str]] = []
+    end = engine.watch(lambda venue, symbol: told.append((venue, symbol)))
+    engine.refresh("BINANCE", "BTCUSDT")
+    end()
+    assert told == [("BINANCE", "BTCUSDT")]
+    assert markets.read == 2
     assert engine.version > version
+    now = ask(engine)
+    assert now.provenance.as_of > first.as_of
+    assert now.provenance == ask(LevelsEngine(Markets(market()))).provenance
+    assert markets.read == 2
+
+
+def test_refresh_of_a_market_nobody_asked_for_reads_nothing_but_makes_it_known() -> None:
+    markets = Markets(market())
+    engine = LevelsEngine(markets)
+    ask(engine)
+    markets.markets["BINANCE", "SOLUSDT"] = market("SOLUSDT")
+    with pytest.raises(UnknownName):
+        ask(engine, symbol="SOLUSDT")
+    engine.refresh("BINANCE", "SOLUSDT")
+    assert markets.read == 1
+    simplified = Parameters(margin_formula=MarginFormula.SIMPLIFIED)
+    assert ask(engine, symbol="SOLUSDT", parameters=simplified).provenance.symbol == "SOLUSDT"

@@ -48,7 +48,7 @@ def sized_flow(rows: list[tuple[int, float, float, int, int, bool]]) -> SizedFlo
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GivenDetails:
     """Details in memory, empty unless given; see ``liqserver.models.market.Details``."""
 

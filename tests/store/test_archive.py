@@ -40,6 +40,12 @@ def parsed(path: str) -> ArchiveFile:
         ("klines/ETHUSDT/1m/ETHUSDT-1m-2025-01.zip", "ETHUSDT", "klines", HOUR // 60, "2025-01-01", "2025-02-01"),
         ("markPriceKlines/E/4h/E-4h-2025-01-02.csv", "E", "markPriceKlines", 4 * HOUR, "2025-01-02", "2025-01-03"),
         ("x/BTCUSDT-1w-2024-10.zip", "BTCUSDT", "klines", 168 * HOUR, "2024-10-01", "2024-11-01"),
+        ("BTCUSDT-trades-2024-02-29.zip", "BTCUSDT", "trades", 0, "2024-02-29", "2024-03-01"),
+        ("BTCUSDT-bookDepth-2025-01-01.zip", "BTCUSDT", "bookDepth", 0, "2025-01-01", "2025-01-02"),
+        ("indexPriceKlines/E/1m/E-1m-2024-01.zip", "E", "indexPriceKlines", HOUR // 60, "2024-01-01", "2024-02-01"),
+        ("premiumIndexKlines/E/E-1m-2024-01-31.zip", "E", "premiumIndexKlines", HOUR // 60, "2024-01-31", "2024-02-01"),
+        # Contracts with a last day, margined in the quote asset.
+        ("BTCBUSD_210129-1m-2021-01-01.csv", "BTCBUSD_210129", "klines", HOUR // 60, "2021-01-01", "2021-01-02"),
         # The nearest folder decides.
         ("klines/markPriceKlines/E-1d-2025-01.zip", "E", "markPriceKlines", 24 * HOUR, "2025-01-01", "2025-02-01"),
     ],
@@ -61,8 +67,11 @@ def test_a_candle_file_without_a_telling_folder_is_of_the_last_price_and_says_so
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("BTCUSDT-bookDepth-2025-01-01.zip", "kind bookDepth"),
-        ("indexPriceKlines/BTCUSDT/1m/BTCUSDT-1m-2024-01-01.zip", "kind indexPriceKlines"),
+        ("BTCUSDT-bookTicker-2024-01-01.zip", "kind bookTicker"),
+        ("BTCUSD_PERP-aggTrades-2024-01-01.zip", "COIN-M: its contracts are worth a fixed sum of dollars"),
+        ("BNBUSD_240329-1m-2024-01-01.zip", "COIN-M"),
+        ("ETHUSD_240329-klines-2024-01-01.zip", "COIN-M"),
+        ("data/futures/cm/daily/indexPriceKlines/BTCUSD/1m/BTCUSD-1m-2024-01-01.zip", "COIN-M"),
         ("klines/BTCUSDT-1mo-2024-01.zip", "calendar month"),
         ("BTCUSDT-aggTrades-2025-02-30.zip", "no date of the calendar: 2025-02-30"),
     ],
@@ -106,7 +115,7 @@ def test_files_come_by_symbol_then_prices_first_then_date(tmp_path: Path) -> Non
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "z/README.md").touch()
-    (tmp_path / "z/BTCUSDT-bookDepth-2025-12-01.zip").touch()
+    (tmp_path / "z/BTCUSDT-bookTicker-2025-12-01.zip").touch()
     # One path lies within another: each file comes once.
     readable, unread = find_files([tmp_path, tmp_path / "z"])
     assert [file.path.name for file in readable] == [
@@ -121,7 +130,7 @@ def test_files_come_by_symbol_then_prices_first_then_date(tmp_path: Path) -> Non
         "BTCUSDT-metrics-2025-12-01.zip",
     ]
     assert [(file.path.name, file.reason) for file in unread] == [
-        ("BTCUSDT-bookDepth-2025-12-01.zip", "kind bookDepth")
+        ("BTCUSDT-bookTicker-2025-12-01.zip", "kind bookTicker")
     ]
 
 
@@ -139,8 +148,8 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     with pytest.raises(ArchiveError, match="holds no archive file"):
         find_files([tmp_path])
-    (tmp_path / "BTCUSDT-bookDepth-2025-12-01.zip").touch()
-    with pytest.raises(ArchiveError, match=r"nothing to read: 1 files found.*kind bookDepth"):
+    (tmp_path / "BTCUSDT-bookTicker-2025-12-01.zip").touch()
+    with pytest.raises(ArchiveError, match=r"nothing to read: 1 files found.*kind bookTicker"):
         find_files([tmp_path])
 
 

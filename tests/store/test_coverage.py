@@ -109,7 +109,14 @@ def test_symbols(db: Database) -> None:
     assert ape.last_price is None
     assert ape.reach == (Reach(Kind.AGG_TRADES, START + 60_000 * MS, START + 60_000 * MS),)
     assert (btc.symbol, btc.tick_size_source) == ("BTCUSDT", "built in")
-    assert [r.kind for r in btc.reach] == [kind for kind in Kind if kind is not Kind.FORCE_ORDERS]
+    assert [r.kind for r in btc.reach] == [
+        Kind.AGG_TRADES,
+        Kind.KLINES,
+        Kind.MARK_PRICE_KLINES,
+        Kind.METRICS,
+        Kind.FUNDING_RATE,
+        Kind.LIQUIDATION_SNAPSHOT,
+    ]
     assert {r.kind: r.ts_event for r in btc.reach}[Kind.METRICS] == START + 5 * PERIOD
 
 

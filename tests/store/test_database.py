@@ -56,10 +56,10 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     newer = tmp_path / "newer.duckdb"
     with Database(newer) as db:
         db.cursor().execute("UPDATE meta SET schema_version = 99")
-    with pytest.raises(StoreError, match=r"schema version 99, .* version 1: it was written by newer software"):
+    with pytest.raises(StoreError, match=r"schema version 99, .* versions 1 to 2: it was written by newer"):
         Database(newer)
     with duckdb.connect(newer) as con:  # it was closed again
-        con.execute("UPDATE meta SET schema_version = 1")
+        con.execute("UPDATE meta SET schema_version = ?", [SCHEMA_VERSION])
     Database(newer).close()
 
 
@@ -147,4 +147,59 @@ def test_schema_is_shipped_in_the_wheel(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     ).stdout.split()
     with zipfile.ZipFile(made[-1]) as wheel:
-        assert "liqserver/store/schema.sql" in wheel.namelist()
+        assert {"liqserver/store/schema.sql", "liqserver/store/migrations/to_2.sql"} <= set(wheel.namelist())
+
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
+def tables_of(path: Path) -> list[tuple[object, ...]]:
+    with duckdb.connect(path, read_only=True) as con:
+        return con.execute(
+            """
+            SELECT table_name, column_name, data_type, is_nullable
+            FROM duckdb_columns() WHERE NOT internal ORDER BY table_name, column_index
+            """
+        ).fetchall()
+
+
+def database_of_version(path: Path, version: int) -> None:
+    """A database as software of that version made it, with a row or two."""
+    with duckdb.connect(path) as con:
+        con.execute((SCHEMAS / f"{version}.sql").read_text())
+        con.execute("INSERT INTO meta VALUES (?, 42)", [version])
+        con.execute("INSERT INTO symbols VALUES (1, 'BINANCE', 'BTCUSDT', 0.1, 'built in', 5.0)")
+        con.execute("INSERT INTO mark_price VALUES (1, 1, 60, 60, 60, 1, 2, 0.5, 1.5)")
+
+
+def test_there_is_a_schema_of_every_earlier_version() -> None:
+    assert sorted(p.stem for p in SCHEMAS.glob("*.sql")) == [str(v) for v in range(1, SCHEMA_VERSION)]
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_older_file_becomes_what_a_new_one_is(tmp_path: Path, version: int) -> None:
+    old, new = tmp_path / "old.duckdb", tmp_path / "new.duckdb"
+    database_of_version(old, version)
+    with pytest.raises(StoreError, match=rf"schema version {version} and is open for reading only.*liqserver serve"):
+        Database(old, read_only=True)
+    Database(new).close()
+    with Database(old) as db:
+        assert db.cursor().execute("FROM meta").fetchall() == [(SCHEMA_VERSION, 42)]
+        assert db.cursor().execute("SELECT symbol, base_bin FROM symbols").fetchall() == [("BTCUSDT", 5.0)]
+        assert db.cursor().execute("SELECT close FROM mark_price").fetchall() == [(1.5,)]
+    assert tables_of(old) == tables_of(new)
+    Database(old, read_only=True).close()
+
+
+def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    database_of_version(path, 1)
+    with duckdb.connect(path) as con:
+        # In the way of the last table that version 2 makes.
+        con.execute("CREATE TABLE book_depth (x INTEGER)")
+    before = tables_of(path)
+    with pytest.raises(duckdb.CatalogException):
+        Database(path)
+    assert tables_of(path) == before
+    with duckdb.connect(path, read_only=True) as con:
+        assert con.execute("SELECT schema_version FROM meta").fetchall() == [(1,)]

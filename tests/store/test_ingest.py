@@ -678,7 +678,7 @@ def test_a_bad_file_does_not_keep_the_others_out(db: Database, tmp_path: Path) -
     other = tmp_path / "in" / "BTCUSDT-aggTrades-2025-12-06.zip"
     other.with_name(other.name + ".CHECKSUM").unlink()
     other.write_bytes(other.read_bytes()[:-30])
-    write_file(tmp_path / "in", "BTCUSDT-bookDepth-2025-12-01.zip", "x")
+    write_file(tmp_path / "in", "BTCUSDT-bookTicker-2025-12-01.zip", "x")
     seen: list[Progress] = []
     report = ingest(db, [tmp_path / "in"], progress=seen.append)
     assert [f.status for f in report.files] == [
@@ -691,7 +691,7 @@ def test_a_bad_file_does_not_keep_the_others_out(db: Database, tmp_path: Path) -
     assert reasons[1] == "the file is empty"
     assert reasons[2].startswith("its SHA-256 is ")
     assert reasons[3].startswith("the archive is damaged or incomplete")
-    assert report.of(Status.NOT_READ)[0].reason == "kind bookDepth"
+    assert report.of(Status.NOT_READ)[0].reason == "kind bookTicker"
     assert [(p.files_done, p.files) for p in seen] == [(n, 6) for n in range(7)]
     assert seen[0].last is None
     assert seen[-1].bytes_done == seen[-1].bytes == sum(f.bytes for f in report.files)

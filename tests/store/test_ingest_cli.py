@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -26,7 +28,7 @@ def archive(tmp_path: Path) -> Path:
         text = text_of(Kind.AGG_TRADES, trades(1500, first_id=1500 * day, start=DAY + (day - 1) * DAY_MS))
         write_file(folder, f"BTCUSDT-aggTrades-2025-12-0{day}.zip", text, checksum=True)
     write_file(folder, "BTCUSDT-5m-2025-12-01.zip", text_of(Kind.KLINES, [candle(DAY)]))
-    write_file(folder, "BTCUSDT-bookDepth-2025-12-01.zip", "x")
+    write_file(folder, "BTCUSDT-bookTicker-2025-12-01.zip", "x")
     return folder
 
 
@@ -37,7 +39,7 @@ def test_all_in(tmp_path: Path, archive: Path) -> None:
     assert "symbol kind files rows stored from to" in lines
     assert any(re.fullmatch(r"BTCUSDT aggTrades 2 3,000 [\d,]+ 2025-12-01 2025-12-02", line) for line in lines)
     assert "BTCUSDT klines 5m 1 1 1 2025-12-01 2025-12-01" in lines
-    assert "not read: kind bookDepth (1 file)" in lines
+    assert "not read: kind bookTicker (1 file)" in lines
     assert any(line.startswith("note BTCUSDT-5m-2025-12-01.zip: taken as candles of the last price") for line in lines)
     assert lines[-1] == "3 files ingested"
     with Database(tmp_path / "x.duckdb", read_only=True) as db:
@@ -88,6 +90,17 @@ def test_json(tmp_path: Path, archive: Path) -> None:
         DAY * 10**6,
     )
     assert answer["files"][2]["reason"] == "the file is empty"
+
+
+def test_csv_has_a_row_for_each_file(tmp_path: Path, archive: Path) -> None:
+    write_file(archive, "BTCUSDT-aggTrades-2025-12-03.zip", "")
+    result = run(archive, "--db", tmp_path / "x.duckdb", "--format", "csv")
+    assert result.exit_code == 1
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert [row["status"] for row in rows] == ["ingested", "ingested", "rejected", "ingested", "not read"]
+    assert (rows[0]["symbol"], rows[0]["kind"], rows[0]["rows"]) == ("BTCUSDT", "aggTrades", "1500")
+    assert rows[2]["reason"] == "the file is empty"
+    assert rows[3]["notices"].startswith("taken as candles of the last price")
 
 
 def test_options_reach_the_store(tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

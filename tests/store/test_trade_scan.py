@@ -17,10 +17,11 @@ from tests.store.archive_files import DAY, text_of, trade, trades, write_file
 QTY, NOTIONAL = 10**8, 10**6
 
 
-def scan(path: Path, *, header: bool = False, base_bin: float = 5.0) -> TradeGroups | None:
+def scan(path: Path, *, header: bool = False, base_bin: float = 5.0, skipped: int = 2) -> TradeGroups | None:
     return scan_trades(
         path,
         header=header,
+        skipped=skipped,
         minute=60_000,
         base_bin=base_bin,
         qty_scale=QTY,
@@ -41,6 +42,7 @@ def test_numbers_are_read_as_python_reads_them(tmp_path: Path) -> None:
         found = scan_trades(
             path,
             header=False,
+            skipped=2,
             minute=60_000,
             base_bin=1.0,
             qty_scale=1,

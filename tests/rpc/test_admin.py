@@ -1,0 +1,174 @@
+"""Ingest into a server that goes on answering."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import liqclient
+from liqserver.rpc.server import EmbeddedServer, Server
+from liqserver.store.database import Database
+from liqserver.store.ingest import ingest
+
+DAY = 86_400_000_000_000
+FIRST_DAY, SECOND_DAY = "2025-09-01", "2025-09-02"
+
+
+@contextmanager
+def owning(path: Path) -> Iterator[liqclient.Client]:
+    """Yield a client of a server that may write to the database at ``path``."""
+    started, done = threading.Event(), asyncio.Event()
+    held: list[tuple[Server, asyncio.AbstractEventLoop]] = []
+
+    async def run() -> None:
+        with Database(path) as database:
+            server = Server(database, "127.0.0.1", 0)
+            await server.start()
+            held.append((server, asyncio.get_running_loop()))
+            started.set()
+            await done.wait()
+            await server.stop(1.0)
+
+    serving = threading.Thread(target=lambda: asyncio.run(run()))
+    serving.start()
+    assert started.wait(30)
+    [(server, loop)] = held
+    try:
+        with liqclient.Client(server.target) as client:
+            yield client
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        serving.join()
+
+
+def files(archive: Path, *days: str) -> list[Path]:
+    return [path for path in archive.rglob("*.zip") if any(day in path.name for day in days) or "funding" in path.name]
+
+
+@pytest.fixture
+def first_day(market_archive: Path, tmp_path: Path) -> Path:
+    """A database of the first of two simulated days."""
+    path = tmp_path / "own.duckdb"
+    with Database(path) as database:
+        ingest(database, files(market_archive, FIRST_DAY))
+    return path
+
+
+def test_ingest_into_a_running_server_shows_in_its_answers(
+    first_day: Path, market_archive: Path, market_server: str
+) -> None:
+    with owning(first_day) as client:
+        before = client.levels("BTCUSDT").provenance.as_of
+        progress = list(client.ingest(files(market_archive, SECOND_DAY)))
+        after = client.levels("BTCUSDT")
+    with liqclient.Client(market_server) as whole:
+        expected = whole.levels("BTCUSDT")
+    assert after.provenance.as_of == before + DAY == expected.provenance.as_of
+    assert after.provenance.inputs_hash == expected.provenance.inputs_hash
+    np.testing.assert_array_equal(after.price, expected.price)
+    np.testing.assert_array_equal(after.long, expected.long)
+    assert progress[0].file is None
+    assert [at.files_done for at in progress] == list(range(len(progress)))
+    assert progress[-1].files_done == progress[-1].files == len(files(market_archive, SECOND_DAY))
+    assert progress[-1].bytes_done == progress[-1].bytes > 0
+    statuses = {Path(at.file.path).name: at.file.status for at in progress if at.file}
+    assert {status for name, status in statuses.items() if "funding" not in name} == {"ingested"}
+    assert {status for name, status in statuses.items() if "funding" in name} == {"already ingested"}
+
+
+def test_ingest_bad_file_is_rejected_with_its_reason_and_the_others_go_in(
+    first_day: Path, market_archive: Path, tmp_path: Path
+) -> None:
+    good = next(path for path in files(market_archive, SECOND_DAY) if "metrics" in path.name)
+    bad = tmp_path / "BTCUSDT-metrics-2025-09-03.zip"
+    bad.write_bytes(good.read_bytes()[:-100])
+    with owning(first_day) as client:
+        done = {at.file.status: at.file for at in client.ingest([bad, good]) if at.file}
+    assert set(done) == {"rejected", "ingested"}
+    assert done["rejected"].reason
+    assert done["ingested"].rows == 288
+
+
+def test_ingest_goes_on_answering_meanwhile(first_day: Path, market_archive: Path) -> None:
+    with owning(first_day) as client, liqclient.Client(client_target(client)) as other:
+        answered = 0
+        for _ in client.ingest(files(market_archive, SECOND_DAY)):
+            assert other.levels("BTCUSDT").price.size
+            answered += 1
+        assert answered > 3
+
+
+def client_target(client: liqclient.Client) -> str:
+    return repr(client).removeprefix("<Client ").removesuffix(">")
+
+
+def test_ingest_client_that_leaves_ends_it_after_the_file_under_way(first_day: Path, market_archive: Path) -> None:
+    wanted = files(market_archive, SECOND_DAY)
+    with owning(first_day) as client:
+        progress = client.ingest(wanted)
+        next(progress)
+        progress.close()
+        # The next ingest waits for the end of this one; nothing is half in.
+        statuses = [at.file.status for at in client.ingest(wanted) if at.file]
+        assert "ingested" in statuses
+        assert client.levels("BTCUSDT").provenance.as_of % DAY == 0
+
+
+def test_two_ingests_at_once_are_done_one_after_the_other(first_day: Path, market_archive: Path) -> None:
+    wanted = files(market_archive, SECOND_DAY)
+    with owning(first_day) as client:
+        done: list[list[str]] = []
+
+        def run() -> None:
+            done.append([at.file.status for at in client.ingest(wanted) if at.file])
+
+        threads = [threading.Thread(target=run) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    new = len(wanted) - 1
+    assert sorted(statuses.count("ingested") for statuses in done) == [0, new]
+
+
+@pytest.mark.parametrize(
+    ("paths", "field", "said"),
+    [
+        (["relative.zip"], "paths[0]", "absolute path"),
+        ([], "paths", "at least one"),
+        (["/nowhere/at/all.zip"], "paths", "cannot be ingested"),
+    ],
+)
+def test_ingest_path_that_is_not_there_is_invalid_argument(
+    first_day: Path, paths: list[str], field: str, said: str
+) -> None:
+    with owning(first_day) as client, pytest.raises(liqclient.InvalidArgument, match=said) as caught:
+        list(client.ingest(paths))
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+def test_ingest_into_a_server_that_only_reads_is_refused(first_day: Path, market_archive: Path) -> None:
+    with (
+        EmbeddedServer(first_day) as server,
+        liqclient.Client(server.target) as client,
+        pytest.raises(liqclient.FailedPrecondition, match="reading only") as caught,
+    ):
+        list(client.ingest(files(market_archive, SECOND_DAY)))
+    assert caught.value.reason == "INGEST_REFUSED"
+
+
+def test_server_stopped_while_it_ingests_ends_clean(first_day: Path, market_archive: Path) -> None:
+    with owning(first_day) as client:
+        next(client.ingest(files(market_archive, SECOND_DAY)))
+        began = time.monotonic()
+    assert time.monotonic() - began < 20
+    with Database(first_day) as database:
+        report = ingest(database, files(market_archive, SECOND_DAY))
+    assert not [file for file in report.files if file.status.value == "rejected"]
