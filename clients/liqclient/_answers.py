@@ -1189,6 +1189,7 @@ def _parameters(message: common_pb2.ModelParameters) -> Parameters:
     return Parameters(
         kappa=_given(message, "kappa"),
         taker_tilt=_given(message, "taker_tilt"),
+        trend_tilt=_given(message, "trend_tilt"),
         tiers=tuple(LeverageTier(leverage=t.leverage, weight=t.weight, hazard=t.hazard or None) for t in message.tiers)
         or None,
         no_level_weight=_given(message, "no_level_weight"),

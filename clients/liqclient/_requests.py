@@ -394,6 +394,7 @@ def _parameters(parameters: Parameters) -> common_pb2.ModelParameters:
     return common_pb2.ModelParameters(
         kappa=parameters.kappa,
         taker_tilt=parameters.taker_tilt,
+        trend_tilt=parameters.trend_tilt,
         tiers=[
             common_pb2.LeverageTier(leverage=t.leverage, weight=t.weight, hazard=t.hazard or 0.0)
             for t in parameters.tiers or ()

@@ -129,6 +129,8 @@ class Parameters:
         How strongly funding tilts the leverage mix of the side that pays.
     compat
         Which behaviour of an original system to keep; also None for one that this client does not know.
+    trend_tilt
+        How much more of what opens against the trend has a level, in [-1, 1].
 
     Raises
     ------
@@ -154,6 +156,7 @@ class Parameters:
     portion: float | None = None
     funding_tilt: float | None = None
     compat: Compat | None = None
+    trend_tilt: float | None = None
 
     def __post_init__(self) -> None:
         if self.lookback is not None:

@@ -7,7 +7,9 @@ Per step, in this order:
 3. *opened*: with V the traded volume, D the change of open interest in the step and d the tilt, the identity
    (both sides of every trade open or close, longs equal shorts) gives
    ``opened = (max(kappa*V, |D|) + D +- d) / 2`` on either side, at the prices that traded, spread over the
-   tiers, placed at their liquidation price. What the step's own path touches is liquidated in the step;
+   tiers, placed at their liquidation price. What the step's own path touches is liquidated in the step. With a
+   ``trend_tilt`` more of what opens against the trend has a level and less of what opens with it (or the other way
+   round); positions without levels make up for it;
 4. *closed*: what exceeds the open interest leaves, tier by tier in proportion to its hazard.
 
 More may be liquidated than the identity leaves room to close; then so much more was opened (somebody took the
@@ -53,6 +55,11 @@ _SMALLEST_SCALE = 1e-100
 _NOTHING = 1e-12
 # Slack of price / width for prices on the edge of a bin.
 _EDGE = 1e-9
+# Half-lives of the mean price that the trend is measured against, and of the typical distance from it, nanoseconds.
+_TREND_MEMORY = 3.0 * 3_600_000_000_000
+_TREND_SPREAD_MEMORY = 72.0 * 3_600_000_000_000
+# Distances from the mean beyond this many typical ones count as this many.
+_TREND_LIMIT = 3.0
 
 
 def advance(
@@ -94,6 +101,9 @@ def advance(
         raise ValueError(f"history starts at {int(history.step_end[0])}, the book is already at {book.ts}")
     cover_history(book, history, parameters)
     flow = _flow_by_step(history.flow_offset, history.flow_price, history.flow_buy, history.flow_sell)
+    lift = np.ones(steps)
+    if parameters.trend_tilt != 0:
+        _lean_on_trend(book.trend, book.ts, parameters.trend_tilt, history.step_end, history.mark_close, lift)
 
     def advance_side(side: int) -> None:
         _advance_side(
@@ -114,6 +124,7 @@ def advance(
             parameters.kappa,
             parameters.taker_tilt,
             parameters.funding_erosion,
+            lift,
             history.mark_low if side == LONG else history.mark_high,
             history.mark_close,
             history.open_interest,
@@ -135,6 +146,42 @@ def advance(
         advance_side(SHORT)
     book.ts = int(history.step_end[-1])
     return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lean_on_trend(
+    trend: NDArray[np.float64],
+    ts: int,
+    tilt: float,
+    step_end: NDArray[np.int64],
+    mark_close: NDArray[np.float64],
+    lift: NDArray[np.float64],
+) -> None:
+    """Take every step's price into the trend.
+
+    Writes to ``lift`` the share of what longs open that has a level, relative to a market without trend; that of
+    shorts is its inverse.
+    """
+    usual, follow, follow_spread = -1, 0.0, 0.0
+    for s in range(len(step_end)):
+        if math.isnan(mark_close[s]):
+            continue
+        price = math.log(mark_close[s])
+        if math.isnan(trend[0]):
+            trend[0] = price
+            continue
+        elapsed = step_end[s] - (step_end[s - 1] if s else ts)
+        if elapsed != usual:
+            # Steps are of equal length most of the time.
+            usual = elapsed
+            follow = 1.0 - 0.5 ** (elapsed / _TREND_MEMORY)
+            follow_spread = 1.0 - 0.5 ** (elapsed / _TREND_SPREAD_MEMORY)
+        trend[0] += follow * (price - trend[0])
+        away = price - trend[0]
+        trend[1] += follow_spread * (away * away - trend[1])
+        if trend[1] > 0:
+            distance = min(max(away / math.sqrt(trend[1]), -_TREND_LIMIT), _TREND_LIMIT)
+            lift[s] = math.exp(-tilt * distance)
 
 
 @cache
@@ -162,6 +209,7 @@ def _advance_side(
     kappa: float,
     tilt: float,
     erosion: float,
+    lift: NDArray[np.float64],
     path: NDArray[np.float64],
     mark_close: NDArray[np.float64],
     open_interest: NDArray[np.float64],
@@ -188,6 +236,8 @@ def _advance_side(
     origin = shift * per_width + (first_bin - _EDGE)
     qty = np.empty(most_rows)
     total = _total(mass, unplaced)
+    levelled = weight[:tiers].sum()
+    most = 1.0 / levelled
 
     start = 0
     while start < steps:
@@ -256,6 +306,7 @@ def _advance_side(
             # Nobody can have opened more than was traded.
             opened = min(wanted, flow)
             unexplained = wanted - opened
+            more = min(lift[s] if long else 1.0 / lift[s], most)
             if opened > 0:
                 by_buy = 1.0 + sign * tilt
                 by_sell = 1.0 - sign * tilt
@@ -267,7 +318,8 @@ def _advance_side(
                     qty[row - first_row] = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
                 for t in range(tiers):
                     slope, at_zero = per_price[t], origin[t]
-                    unit = weight[t] / scale[t]
+                    tier = weight[t] * more
+                    unit = tier / scale[t]
                     bottom = lowest[s] * slope - at_zero
                     top = highest[s] * slope - at_zero
                     reach = touched - at_zero
@@ -277,7 +329,7 @@ def _advance_side(
                         low, high = int(bottom), int(top)
                         for row in range(first_row, last_row):
                             placed[t, int(flow_price[row] * slope - at_zero)] += qty[row - first_row] * unit
-                        mass[t] += opened * weight[t]
+                        mass[t] += opened * tier
                     else:
                         met = math.floor(touched - at_zero) if known else (bins if long else -1)
                         gone = 0.0
@@ -285,20 +337,20 @@ def _advance_side(
                         for row in range(first_row, last_row):
                             b = int(flow_price[row] * slope - at_zero)
                             if b >= met if long else b <= met:
-                                gone += qty[row - first_row] * weight[t]
+                                gone += qty[row - first_row] * tier
                                 continue
                             b = min(max(b, 0), bins - 1)
                             low, high = min(low, b), max(high, b)
                             placed[t, b] += qty[row - first_row] * unit
                         liquidated += gone
-                        mass[t] = max(mass[t] + opened * weight[t] - gone, 0.0)
+                        mass[t] = max(mass[t] + opened * tier - gone, 0.0)
                     if low > high:
                         continue
                     if long:
                         edge[t], far[t] = max(edge[t], high), min(far[t], low)
                     else:
                         edge[t], far[t] = min(edge[t], low), max(far[t], high)
-                unplaced[tiers] += opened * weight[tiers]
+                unplaced[tiers] += opened * max(weight[tiers] + levelled * (1.0 - more), 0.0)
             unplaced[tiers] += unexplained
 
             # 4. closed
@@ -442,7 +494,12 @@ def warm_up() -> None:
     """Compile the kernel, or load it from numba's cache, by advancing a book that is thrown away."""
     one = np.ones(1)
     parameters = BookParameters(
-        ratio=np.array([[0.9], [1.1]]), mmr=np.zeros(1), weight=np.array([0.5, 0.5]), hazard=np.ones(2), kappa=0.5
+        ratio=np.array([[0.9], [1.1]]),
+        mmr=np.zeros(1),
+        weight=np.array([0.5, 0.5]),
+        hazard=np.ones(2),
+        kappa=0.5,
+        trend_tilt=0.5,
     )
     history = History(
         step_end=np.ones(1, dtype=np.int64),

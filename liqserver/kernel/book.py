@@ -51,6 +51,9 @@ class BookParameters:
         Tilt of openings towards the aggressor's side, in [-1, 1].
     funding_erosion : float
         Share of funding paid from the margin of positions, in [0, 1].
+    trend_tilt : float
+        How much more of what opens against the trend has a level, in [-1, 1]: exp(trend_tilt * u) times as much on
+        the side that price has moved against by u typical distances from its mean of some hours.
     """
 
     ratio: NDArray[np.float64]
@@ -60,6 +63,7 @@ class BookParameters:
     kappa: float
     taker_tilt: float = 0.0
     funding_erosion: float = 0.0
+    trend_tilt: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -86,6 +90,7 @@ class BookParameters:
         for name, low, high in (
             ("kappa", 0.0, 1.0),
             ("taker_tilt", -1.0, 1.0),
+            ("trend_tilt", -1.0, 1.0),
             ("funding_erosion", 0.0, 1.0),
         ):
             value = getattr(self, name)
@@ -113,6 +118,9 @@ class PositionBook:
     edge, far : int64, shape (2, T)
         The bin nearest to price that the tier may hold any in, and the farthest: longs lie in ``far`` to ``edge``
         (edge -1: none), shorts in ``edge`` to ``far`` (edge n: none). All other bins are 0.
+    trend : float64, shape (2,)
+        Mean of the log price (NaN before the first) and of the square of its distance from that, over the past
+        hours and days; followed only with a ``trend_tilt``.
     ts : int
         UNIX nanoseconds of the last step taken.
     """
@@ -126,6 +134,7 @@ class PositionBook:
     unplaced: NDArray[np.float64]
     edge: NDArray[np.int64]
     far: NDArray[np.int64]
+    trend: NDArray[np.float64]
     ts: int
 
     @property
@@ -145,6 +154,7 @@ class PositionBook:
             unplaced=self.unplaced.copy(),
             edge=self.edge.copy(),
             far=self.far.copy(),
+            trend=self.trend.copy(),
             ts=self.ts,
         )
 
@@ -166,7 +176,7 @@ class PositionBook:
         else:
             _copy(other.placed, other.edge, other.far, self.placed, offset)
         self.edge, self.far = _on_grid(other.edge, other.far, other.bins, self.bins, offset)
-        for name in ("scale", "mass", "shift", "unplaced"):
+        for name in ("scale", "mass", "shift", "unplaced", "trend"):
             np.copyto(getattr(self, name), getattr(other, name))
         self.width, self.ts = other.width, other.ts
 
@@ -183,6 +193,7 @@ class PositionBook:
             unplaced=self.unplaced.copy(),
             edge=self.edge.copy(),
             far=self.far.copy(),
+            trend=self.trend.copy(),
             ts=self.ts,
         )
 
@@ -229,7 +240,7 @@ class PositionBook:
         occupied = np.flatnonzero(self.placed.any(axis=(0, 1)))
         first, last = (int(occupied[0]), int(occupied[-1]) + 1) if len(occupied) else (0, 0)
         head = np.array([self.first_bin + first if len(occupied) else 0, self.ts], dtype=np.int64)
-        parts = (self.placed[:, :, first:last], self.scale, self.mass, self.shift, self.unplaced)
+        parts = (self.placed[:, :, first:last], self.scale, self.mass, self.shift, self.unplaced, self.trend)
         return head.tobytes() + np.float64(self.width).tobytes() + b"".join(part.tobytes() for part in parts)
 
     def cover(self, low_bin: int, high_bin: int) -> None:
@@ -267,6 +278,7 @@ class PackedBook:
     unplaced: NDArray[np.float64]
     edge: NDArray[np.int64]
     far: NDArray[np.int64]
+    trend: NDArray[np.float64]
     ts: int
 
 
@@ -387,6 +399,7 @@ def start_book(open_interest: float, parameters: BookParameters, width: float, t
         unplaced=unplaced,
         edge=np.stack([np.full(tiers, -1, dtype=np.int64), np.zeros(tiers, dtype=np.int64)]),
         far=np.stack([np.full(tiers, _NOWHERE), np.full(tiers, -1, dtype=np.int64)]),
+        trend=np.array([np.nan, 0.0]),
         ts=ts,
     )
 

@@ -62,6 +62,9 @@ class Parameters:
         Share of traded volume that opens or closes directional positions.
     taker_tilt : float
         Tilt of openings towards the aggressor's side.
+    trend_tilt : float
+        How much more of what opens against the trend has a level: exp(trend_tilt * u) times as much on the side that
+        price has moved against by u typical distances from its mean of some hours.
     tiers : tuple of Tier
         Leverage tiers.
     no_level_weight : float
@@ -91,6 +94,7 @@ class Parameters:
 
     kappa: float | None = None
     taker_tilt: float | None = None
+    trend_tilt: float | None = None
     tiers: tuple[Tier, ...] | None = None
     no_level_weight: float | None = None
     no_level_hazard: float | None = None

@@ -1,8 +1,9 @@
 """The position book: who opened where, at which leverage, and is still there.
 
 Every step the path liquidates, traded volume and the change of open interest open and close (the identity of
-``liqserver.kernel.advance``), high leverage turns over faster than low. Nothing is calibrated here: the defaults
-are a prior, the same for every market.
+``liqserver.kernel.advance``), high leverage turns over faster than low. The defaults are the same for every market:
+how much of what opens has a level is set by one market's real liquidations (docs/accuracy.md). ``liqserver.calibrate``
+fits them to another's.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from liqserver.kernel import (
     advance,
     start_book,
 )
-from liqserver.margin import BracketTable
+from liqserver.margin import BracketTable, Side
 from liqserver.models.market import Market, ModelLevels
 from liqserver.models.parameters import MarginFormula, Parameters, ParameterSpec, Tier, number
 from liqserver.models.tiers import (
@@ -48,20 +49,23 @@ DESCRIPTION = (
 )
 SOURCE = "Accounting identity of futures trading; liquidation prices by the exchange's published formula."
 LIMITS = (
-    "Uncalibrated: tier weights, kappa and hazards are one prior for all markets. Which trader opened is not public, "
+    "One set of defaults for all markets: how much of what opens has a level at all was set by the liquidations of "
+    "BTCUSDT on three venues, so amounts are a scale, not a census. Which trader opened is not public, "
     "so an interval's openings are split by rule. Margin added or withdrawn later moves real levels and not these. "
     "Entries before the first data have no level until they have turned over (unknown_entry_share)."
 )
 
-# Flow into a tier in inverse proportion to its leverage, and as much again without a level: well over half of what
-# opens sits far from price. Exponent 0.7: a 100x position is held a tenth as long as a 4x one.
-_LEVERAGES = (125.0, 100.0, 75.0, 50.0, 33.0, 25.0, 20.0, 15.0, 10.0, 7.0, 5.0, 3.0)
+# The round leverages that people choose: the higher, the less of what opens and the sooner closed. 7 % of what opens
+# has a level: real liquidations are that rare beside traded volume, margin is added and stops come first. How these
+# were chosen: docs/accuracy.md.
+_LEVERAGES = (150.0, 125.0, 100.0, 75.0, 50.0, 25.0, 20.0, 10.0, 5.0, 3.0)
 DEFAULTS = Parameters(
-    kappa=0.3,
+    kappa=0.8,
     taker_tilt=0.0,
-    tiers=tuple(Tier(leverage, round(1 / leverage, 4)) for leverage in _LEVERAGES),
-    no_level_weight=round(sum(1 / leverage for leverage in _LEVERAGES), 2),
-    no_level_hazard=1.0,
+    trend_tilt=0.25,
+    tiers=tuple(Tier(leverage, round(leverage**-1.25, 4)) for leverage in _LEVERAGES),
+    no_level_weight=6.7,
+    no_level_hazard=4.3,
     hazard_exponent=0.7,
     margin_formula=MarginFormula.EXACT,
     funding_erosion=0.0,
@@ -74,6 +78,11 @@ PARAMETERS = (
         "kappa",
         "Share of traded volume that opens or closes directional positions; the rest is market making and round trips.",
         *number(0, 1, open_low=True),
+    ),
+    ParameterSpec(
+        "trend_tilt",
+        "How much more of what opens against the trend of some hours has a level; 0 takes no notice of it.",
+        *number(-1, 1),
     ),
     ParameterSpec("taker_tilt", "Tilt of openings towards the aggressor's side; 0 treats both alike.", *number(-1, 1)),
     ParameterSpec(
@@ -138,7 +147,7 @@ def _book_parameters(parameters: Parameters, table: BracketTable | None) -> Book
     assert tiers is not None  # noqa: S101 - parameters in force are complete
     leverage = leverages(parameters)
     notional = float(parameters.position_notional or 0.0)
-    ratio = np.stack([level_ratios(side, leverage, notional, table) for side in SIDES])
+    ratio = np.stack([tier_ratios(side, leverage, parameters, table) for side in SIDES])
     # The simplified formula moves a level by what margin it gains, undivided.
     mmr = (
         np.zeros(len(leverage))
@@ -154,7 +163,24 @@ def _book_parameters(parameters: Parameters, table: BracketTable | None) -> Book
         kappa=float(parameters.kappa or 0.0),
         taker_tilt=float(parameters.taker_tilt or 0.0),
         funding_erosion=float(parameters.funding_erosion or 0.0),
+        trend_tilt=float(parameters.trend_tilt or 0.0),
     )
+
+
+def tier_ratios(
+    side: Side, leverage: NDArray[np.float64], parameters: Parameters, table: BracketTable | None
+) -> NDArray[np.float64]:
+    """Return liquidation price over entry price of each tier, shape (T,).
+
+    Nobody can open above the highest leverage that the brackets allow. A tier above it stands for a position opened
+    at that leverage whose margin has shrunk: its distance to liquidation is as much smaller as its leverage is higher.
+    """
+    notional = float(parameters.position_notional or 0.0)
+    if table is None:
+        return level_ratios(side, leverage, notional, table)
+    highest = float(table.max_leverage.max())
+    ratio = level_ratios(side, np.minimum(leverage, highest), notional, table)
+    return np.asarray(1 + (ratio - 1) * np.minimum(highest / leverage, 1.0))
 
 
 def begin(history: History, steps: tuple[Epoch, ...], width: float) -> tuple[PositionBook, int]:

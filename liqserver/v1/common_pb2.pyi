@@ -256,6 +256,7 @@ class ModelParameters(_message.Message):
     PORTION_FIELD_NUMBER: _builtins.int
     FUNDING_TILT_FIELD_NUMBER: _builtins.int
     COMPAT_FIELD_NUMBER: _builtins.int
+    TREND_TILT_FIELD_NUMBER: _builtins.int
     kappa: _builtins.float
     """Share of traded volume that opens or closes directional positions, in (0, 1]."""
     taker_tilt: _builtins.float
@@ -286,6 +287,10 @@ class ModelParameters(_message.Message):
     """How strongly funding tilts the leverage mix of the side that pays."""
     compat: Global___Compat.ValueType
     """Which behaviour of an original system to keep."""
+    trend_tilt: _builtins.float
+    """How much more of what opens against the trend has a level, in [-1, 1]: exp(trend_tilt * u) times as much on the
+    side that price has moved against by u typical distances from its mean of some hours; 0 takes no notice of it.
+    """
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeverageTier]:
         """Leverage tiers; empty for the model's default."""
@@ -309,10 +314,11 @@ class ModelParameters(_message.Message):
         portion: _builtins.float | None = ...,
         funding_tilt: _builtins.float | None = ...,
         compat: Global___Compat.ValueType | None = ...,
+        trend_tilt: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_compat", b"_compat", "_funding_erosion", b"_funding_erosion", "_funding_tilt", b"_funding_tilt", "_gross_value", b"_gross_value", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_lookback", b"_lookback", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_portion", b"_portion", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "_top_n", b"_top_n", "_whale_threshold", b"_whale_threshold", "compat", b"compat", "funding_erosion", b"funding_erosion", "funding_tilt", b"funding_tilt", "gross_value", b"gross_value", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "lookback", b"lookback", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "portion", b"portion", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "top_n", b"top_n", "whale_threshold", b"whale_threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compat", b"_compat", "_funding_erosion", b"_funding_erosion", "_funding_tilt", b"_funding_tilt", "_gross_value", b"_gross_value", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_lookback", b"_lookback", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_portion", b"_portion", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "_top_n", b"_top_n", "_trend_tilt", b"_trend_tilt", "_whale_threshold", b"_whale_threshold", "compat", b"compat", "funding_erosion", b"funding_erosion", "funding_tilt", b"funding_tilt", "gross_value", b"gross_value", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "lookback", b"lookback", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "portion", b"portion", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "top_n", b"top_n", "trend_tilt", b"trend_tilt", "whale_threshold", b"whale_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compat", b"_compat", "_funding_erosion", b"_funding_erosion", "_funding_tilt", b"_funding_tilt", "_gross_value", b"_gross_value", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_lookback", b"_lookback", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_portion", b"_portion", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "_top_n", b"_top_n", "_whale_threshold", b"_whale_threshold", "compat", b"compat", "funding_erosion", b"funding_erosion", "funding_tilt", b"funding_tilt", "gross_value", b"gross_value", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "lookback", b"lookback", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "portion", b"portion", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "tiers", b"tiers", "top_n", b"top_n", "whale_threshold", b"whale_threshold"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compat", b"_compat", "_funding_erosion", b"_funding_erosion", "_funding_tilt", b"_funding_tilt", "_gross_value", b"_gross_value", "_hazard_exponent", b"_hazard_exponent", "_kappa", b"_kappa", "_lookback", b"_lookback", "_margin_formula", b"_margin_formula", "_no_level_hazard", b"_no_level_hazard", "_no_level_weight", b"_no_level_weight", "_portion", b"_portion", "_position_notional", b"_position_notional", "_taker_tilt", b"_taker_tilt", "_top_n", b"_top_n", "_trend_tilt", b"_trend_tilt", "_whale_threshold", b"_whale_threshold", "compat", b"compat", "funding_erosion", b"funding_erosion", "funding_tilt", b"funding_tilt", "gross_value", b"gross_value", "hazard_exponent", b"hazard_exponent", "kappa", b"kappa", "lookback", b"lookback", "margin_formula", b"margin_formula", "no_level_hazard", b"no_level_hazard", "no_level_weight", b"no_level_weight", "portion", b"portion", "position_notional", b"position_notional", "taker_tilt", b"taker_tilt", "tiers", b"tiers", "top_n", b"top_n", "trend_tilt", b"trend_tilt", "whale_threshold", b"whale_threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compat: _TypeAlias = _typing.Literal["compat"]  # noqa: Y015
     _WhichOneofArgType__compat: _TypeAlias = _typing.Literal["_compat", b"_compat"]  # noqa: Y015
@@ -342,6 +348,8 @@ class ModelParameters(_message.Message):
     _WhichOneofArgType__taker_tilt: _TypeAlias = _typing.Literal["_taker_tilt", b"_taker_tilt"]  # noqa: Y015
     _WhichOneofReturnType__top_n: _TypeAlias = _typing.Literal["top_n"]  # noqa: Y015
     _WhichOneofArgType__top_n: _TypeAlias = _typing.Literal["_top_n", b"_top_n"]  # noqa: Y015
+    _WhichOneofReturnType__trend_tilt: _TypeAlias = _typing.Literal["trend_tilt"]  # noqa: Y015
+    _WhichOneofArgType__trend_tilt: _TypeAlias = _typing.Literal["_trend_tilt", b"_trend_tilt"]  # noqa: Y015
     _WhichOneofReturnType__whale_threshold: _TypeAlias = _typing.Literal["whale_threshold"]  # noqa: Y015
     _WhichOneofArgType__whale_threshold: _TypeAlias = _typing.Literal["_whale_threshold", b"_whale_threshold"]  # noqa: Y015
     @_typing.overload
@@ -372,6 +380,8 @@ class ModelParameters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__taker_tilt) -> _WhichOneofReturnType__taker_tilt | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_n) -> _WhichOneofReturnType__top_n | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__trend_tilt) -> _WhichOneofReturnType__trend_tilt | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__whale_threshold) -> _WhichOneofReturnType__whale_threshold | None: ...
 

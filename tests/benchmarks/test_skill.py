@@ -44,6 +44,6 @@ def test_measures_an_audit_on_real_data(shared_data: Path, tmp_path: Path, capsy
     path.write_text("\n".join([COLUMNS, *rows]))
     main(["--data", str(shared_data / "binance-btc-2025-12"), "--audit", str(path)])
     out = capsys.readouterr().out.splitlines()
-    assert out[1].startswith("truth.csv                           longs  1.000 [1.000, 1.000]")
-    assert out[2].startswith("truth.csv                           shorts 1.000 [1.000, 1.000]")
+    assert out[1].startswith("truth.csv                                   longs  1.000 [1.000, 1.000]")
+    assert out[2].startswith("truth.csv                                   shorts 1.000 [1.000, 1.000]")
     assert "719 (30 d)" in out[1]

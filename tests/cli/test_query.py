@@ -28,7 +28,7 @@ def test_levels_table_shows_price_both_sides_and_where_the_numbers_come_from(mar
 def test_levels_csv_of_a_past_moment_has_plain_columns_that_add_up(market_server: str) -> None:
     arguments = ("levels", "BTCUSDT", "--target", market_server, "--as-of", "2025-09-02T06:00Z", "--bin-size", "100")
     rows = list(csv.DictReader(io.StringIO(run(*arguments, "--per-tier", "--format", "csv").stdout)))
-    assert {"price", "long", "short", "long_125x", "short_3x"} <= set(rows[0])
+    assert {"price", "long", "short", "long_150x", "short_3x"} <= set(rows[0])
     for row in rows:
         assert float(row["price"]) % 100 == 0
         tiers = sum(float(value) for name, value in row.items() if name.startswith("long_"))

@@ -18,6 +18,7 @@ def parameters(
     kappa: float = 0.3,
     tilt: float = 0.0,
     erosion: float = 0.0,
+    trend: float = 0.0,
 ) -> BookParameters:
     """Tiers with the margin of the first bracket (0.4 %), equal weights, hazards by leverage."""
     lev, mmr = np.array(leverage), 0.004
@@ -29,6 +30,7 @@ def parameters(
         kappa=kappa,
         taker_tilt=tilt,
         funding_erosion=erosion,
+        trend_tilt=trend,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ book_parameters = st.builds(
     kappa=st.sampled_from([0.01, 0.3, 1.0]),
     tilt=st.sampled_from([-1.0, 0.0, 0.5]),
     erosion=st.sampled_from([0.0, 1.0]),
+    trend=st.sampled_from([-1.0, 0.0, 0.2]),
 )
 
 
@@ -317,6 +319,36 @@ def test_advance_taker_buying_with_tilt_opens_more_longs_than_shorts() -> None:
     assert audit[CLOSED] == pytest.approx([30.0, 0.0])
 
 
+def test_advance_with_trend_tilt_more_longs_than_shorts_have_a_level_after_a_fall() -> None:
+    given_parameters = parameters((10.0,), trend=0.2)
+    book = start_book(1000.0, given_parameters, WIDTH, 0)
+    first = history([{"oi": 1000.0, "low": 5e4, "high": 5e4, "close": 5e4}])
+    advance(book, given_parameters, first)
+    after = {"oi": 1000.0, "low": 49_000.0, "high": 5e4, "close": 49_000.0, "flow": [(49_000.0, 50.0, 50.0)]}
+    before = book.unplaced.copy()
+    audit = advance(book, given_parameters, history([after], start=MINUTE), audit=True)[0]
+    # By hand: the mean follows by 1 - 2^(-1/180); the typical distance is that of this one step, so the price lies
+    # further below it than the limit of 3. Of 15 opened a half has a level without trend.
+    levelled = 7.5 * np.exp([0.6, -0.6])
+    closing = book.mass[:, 0] / levelled
+    assert audit[OPENED] == pytest.approx([15.0, 15.0])
+    assert (closing < 1).all()
+    assert (closing > 0.9).all()
+    no_level = before[:, -1] + 15 - levelled
+    assert book.no_level() == pytest.approx(no_level, rel=0.02)
+    assert book.total() == pytest.approx([1000.0, 1000.0])
+
+
+def test_advance_trend_tilt_never_gives_more_levels_than_were_opened() -> None:
+    given_parameters = replace(parameters((10.0,), trend=1.0), weight=np.array([0.9, 0.1]))
+    book = start_book(1000.0, given_parameters, WIDTH, 0)
+    steps = [{"oi": 1000.0, "low": 5e4, "high": 5e4, "close": 5e4}]
+    steps.append({"oi": 1000.0, "low": 49_000.0, "high": 5e4, "close": 49_000.0, "flow": [(49_000.0, 50.0, 50.0)]})
+    audit = advance(book, given_parameters, history(steps), audit=True)
+    assert book.mass[LONG].sum() <= audit[-1][0]
+    assert book.total() == pytest.approx([1000.0, 1000.0])
+
+
 def test_advance_history_before_the_book_raises() -> None:
     given_parameters = parameters()
     book = start_book(1000.0, given_parameters, WIDTH, 10 * MINUTE)
@@ -325,7 +357,8 @@ def test_advance_history_before_the_book_raises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("kappa", 0.0), ("kappa", 1.5), ("taker_tilt", -2.0), ("funding_erosion", NAN)]
+    ("field", "value"),
+    [("kappa", 0.0), ("kappa", 1.5), ("taker_tilt", -2.0), ("trend_tilt", 1.5), ("funding_erosion", NAN)],
 )
 def test_book_parameters_out_of_range_names_the_field(field: str, value: float) -> None:
     good = parameters()

@@ -15,7 +15,7 @@ from liqserver.live.question import AS_OF_GRACE
 from liqserver.margin import builtin_tables
 from liqserver.margin.brackets import midnight
 from liqserver.models.market import Market
-from liqserver.models.parameters import MarginFormula, Parameters, Tier
+from liqserver.models.parameters import MarginFormula, Parameters
 from tests.kernel.markets import MINUTE, history
 from tests.models.markets import GivenDetails
 
@@ -83,7 +83,7 @@ def test_levels_newest_tells_where_every_number_comes_from(engine: LevelsEngine)
     assert where.bracket_table == "BINANCE:BTCUSDT:2025-08-21"
     assert where.history_start == START + MINUTE
     assert (where.kline_volume_share, where.last_price_path_share) == (0.0, 0.0)
-    assert where.parameters.kappa == 0.3
+    assert where.parameters.kappa == 0.8
     assert all(tier.hazard is not None for tier in where.parameters.tiers or ())
 
 
@@ -169,7 +169,7 @@ def test_levels_hashes_differ_where_parameters_or_inputs_do(engine: LevelsEngine
 
 
 def test_levels_short_history_says_that_most_entries_are_not_known(engine: LevelsEngine) -> None:
-    where = ask(engine, parameters=Parameters(no_level_weight=0.0)).provenance
+    where = ask(engine, parameters=Parameters(kappa=0.3, no_level_weight=0.0)).provenance
     assert max(where.unknown_entry_share) > 0.5
     assert any("opened before the data begins" in notice for notice in where.notices)
 
@@ -197,7 +197,6 @@ def test_levels_data_before_the_first_brackets_says_which_stand_in() -> None:
         ({"symbol": ""}, "query.symbol", "must be one of"),
         ({"symbol": "ETHUSDT"}, "query.venue", "must be one of BINANCE, BYBIT"),
         ({"parameters": Parameters(kappa=7.0)}, "query.parameters.kappa", r"was 7\.0, must be a number in \(0, 1\]"),
-        ({"parameters": Parameters(tiers=(Tier(400.0, 1.0),))}, "query.parameters.tiers", "liquidated at its entry"),
     ],
 )
 def test_levels_bad_field_is_named_with_what_is_allowed(

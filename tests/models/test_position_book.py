@@ -29,7 +29,7 @@ def market(of: History, tables: tuple[BracketTable, ...] = BTC) -> Market:
 
 def test_at_single_opening_levels_are_the_exact_liquidation_prices_of_each_tier() -> None:
     start = midnight("2025-09-01")
-    of = history([{"oi": 100.0}, {"oi": 110.0, "flow": [(50_000.0, 30.0, 30.0)]}], start=start)
+    of = history([{"oi": 100.0}, {"oi": 110.0, "flow": [(50_000.0, 6.0, 6.0)]}], start=start)
     timeline = position_book.BookTimeline(market(of), in_force())
     levels = timeline.at(start + 2 * MINUTE)
     assert levels.bracket_table == "BINANCE:BTCUSDT:2025-08-21"
@@ -177,6 +177,7 @@ def test_resolve_parameter_the_model_has_no_use_for_is_refused() -> None:
         resolve(Parameters(kappa=0.3), Parameters(), specs, "other")
 
 
-def test_epochs_leverage_that_is_liquidated_at_its_entry_is_refused() -> None:
-    with pytest.raises(ParameterError, match=r"tiers was 400x, but by BINANCE:BTCUSDT:.* liquidated at its entry"):
-        position_book.epochs(in_force(Parameters(tiers=(Tier(10.0, 1.0), Tier(400.0, 1.0)))), BTC)
+def test_epochs_leverage_that_no_bracket_allows_is_a_position_whose_margin_has_shrunk() -> None:
+    [*_, newest] = position_book.epochs(in_force(Parameters(tiers=(Tier(150.0, 1.0), Tier(450.0, 1.0)))), BTC)
+    away = np.abs(newest.parameters.ratio - 1)
+    assert away[:, 1] == pytest.approx(away[:, 0] / 3)

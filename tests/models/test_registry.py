@@ -20,6 +20,7 @@ ORIGINALS = [(name, compat) for name in COMPARISON for compat in Compat]
 VALUES: dict[str, object] = {
     "kappa": 0.5,
     "taker_tilt": 0.1,
+    "trend_tilt": 0.1,
     "tiers": (Tier(10.0, 1.0),),
     "no_level_weight": 1.0,
     "no_level_hazard": 1.0,

@@ -452,7 +452,8 @@ def test_replay_slow_reader_is_waited_for_and_others_are_served(client: liqclien
 
 
 def test_levels_derived_distances_and_volatility(client: liqclient.Client) -> None:
-    levels = client.levels("BTCUSDT", derived=True, price_range=0.1)
+    two = liqclient.Parameters(tiers=[liqclient.LeverageTier(50.0, 1.0), liqclient.LeverageTier(20.0, 1.0)])
+    levels = client.levels("BTCUSDT", derived=True, price_range=0.1, parameters=two)
     derived = levels.derived
     assert derived is not None
     assert 0.001 < (derived.realised_volatility or 0) < 1
