@@ -77,6 +77,10 @@ screenshots: demo ## draw docs/levels.png from the demo's chart (needs chromium)
 	chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,820 --virtual-time-budget=8000 \
 		--user-data-dir=build/chromium --screenshot=docs/levels.png "file://$(CURDIR)/build/demo/levels.html"
 
+.PHONY: nt-demo
+nt-demo: env ## Nautilus Trader backtest with levels and without (DATA=dir for archive files of your own)
+	$(PY) clients/examples/nt/demo.py $(if $(DATA),--data $(DATA))
+
 .PHONY: model-charts
 model-charts: env ## draw docs/models/*.png from a simulated market (needs chromium)
 	rm -rf build/models

@@ -19,6 +19,7 @@ from liqserver.cli import (
     ingest,
     liquidations,
     maintain,
+    nt,
     query,
     replay,
     serve,
@@ -60,6 +61,7 @@ app.command(rich_help_panel="Data")(simulate.simulate)
 app.command(rich_help_panel="Data")(check.check)
 app.add_typer(symbols.app, name="exchange-info", rich_help_panel="Data")
 app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
+app.add_typer(nt.app, name="nt", rich_help_panel="Data")
 app.command(rich_help_panel="Data")(maintain.compact)
 app.command(rich_help_panel="Data")(maintain.export)
 app.command(rich_help_panel="Start here")(demo.demo)

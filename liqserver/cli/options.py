@@ -269,6 +269,7 @@ def _number(text: str, name: str = "") -> Any:  # noqa: ANN401 - what typer retu
 def _parameters(
     kappa: Annotated[float | None, _number("Share of volume that takes positions.")] = None,
     taker_tilt: Annotated[float | None, _number("Tilt of openings to the aggressor, -1 to 1.")] = None,
+    trend_tilt: Annotated[float | None, _number("How much more of what opens against the trend has a level.")] = None,
     tier: Annotated[
         list[liqclient.LeverageTier] | None,
         typer.Option(
@@ -308,6 +309,7 @@ def _parameters(
     return liqclient.Parameters(
         kappa=kappa,
         taker_tilt=taker_tilt,
+        trend_tilt=trend_tilt,
         tiers=tier or None,
         no_level_weight=no_level_weight,
         no_level_hazard=no_level_hazard,

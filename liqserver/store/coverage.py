@@ -20,7 +20,7 @@ _TABLES = {
     Kind.BOOK_DEPTH: "book_depth",
     Kind.LIQUIDATION_SNAPSHOT: "liquidations",
 }
-# Events that come when they come: a time without any is no gap.
+# Events that come when they come, as published open interest does: a time without any is no gap.
 _IRREGULAR = (*TRADE_KINDS, Kind.BOOK_DEPTH, Kind.LIQUIDATION_SNAPSHOT)
 _HOUR = 3_600_000_000_000
 
@@ -169,7 +169,9 @@ def coverage(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> list[Ki
                 stored_rows=int(stored),
                 dropped_rows=int(dropped),
                 files=files,
-                missing_periods=0 if kind in _IRREGULAR else _missing_periods(cur, symbol_id, kind, period, start, end),
+                missing_periods=0
+                if kind in _IRREGULAR or (kind is Kind.METRICS and not period)
+                else _missing_periods(cur, symbol_id, kind, period, start, end),
                 missing_ids=_missing_ids(cur, symbol_id, kind) if kind in TRADE_KINDS else 0,
                 notices=tuple(f"{n['name']}: {text}" for n in notices or () for text in json.loads(n["notices"])),
             )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liqserver.kernel import History, Source
+from liqserver.store.loaders import NOTIONAL_SCALE, quantity_decimals
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -166,7 +167,9 @@ def history_of(
     """
     ts, bins = rows.flow_ts, rows.flow_bin
     first = np.flatnonzero(np.concatenate([[True], (ts[1:] != ts[:-1]) | (bins[1:] != bins[:-1])])[: len(ts)])
-    buy, sell, notional = (_sums(values, first) for values in (rows.flow_buy, rows.flow_sell, rows.flow_notional))
+    units = 10.0 ** quantity_decimals(base_bin)
+    buy, sell = (_sums(values, first, units) for values in (rows.flow_buy, rows.flow_sell))
+    notional = _sums(rows.flow_notional, first, NOTIONAL_SCALE)
     return assemble(
         flow_end=ts[first],
         flow_price=notional / (buy + sell),
@@ -184,9 +187,14 @@ def history_of(
     )
 
 
-def _sums(values: Floats, first: Ints) -> Floats:
-    """Add up runs of values that begin at ``first``."""
-    return np.asarray(np.add.reduceat(values, first)) if len(first) else np.empty(0)
+def _sums(values: Floats, first: Ints, units: float) -> Floats:
+    """Add up runs of values that begin at ``first``, of which each is a whole number of parts, ``units`` in one.
+
+    As whole numbers, so that it does not matter in how many rows a sum was stored.
+    """
+    if not len(first):
+        return np.empty(0)
+    return np.asarray(np.add.reduceat(np.rint(values * units).astype(np.int64), first) / units)
 
 
 def _read_candles(cur: duckdb.DuckDBPyConnection, table: str, volumes: str, parameters: list[int]) -> list[Candles]:
