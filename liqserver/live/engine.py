@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -413,14 +414,13 @@ class LevelsEngine:
         if model is None:
             raise UnknownName("model", query.model, MODELS)
         try:
-            parameters = model.resolve(query.parameters)
+            parameters, name = _resolved(model.id, query.parameters)
         except ParameterError as error:
             raise InvalidField(f"{within}.parameters.{error.field}", error.was, error.allowed) from None
         check_plain_fields(query)
         resident = self._resident(key)
         check_data(resident)
         check_inputs(model, resident, parameters.margin_formula)
-        name = digest(model, parameters)
         timeline = self._timeline(key, name, model, resident, parameters)
         return Question(query, model, parameters, resident, name, timeline, within, grid)
 
@@ -497,6 +497,13 @@ class LevelsEngine:
             while len(self._timelines) > _TIMELINES:
                 self._timelines.popitem(last=False)
         return timeline
+
+
+@lru_cache(1_024)
+def _resolved(model: str, given: Parameters) -> tuple[Parameters, str]:
+    """Return the parameters in force and their digest; raises ParameterError."""
+    parameters = MODELS[model].resolve(given)
+    return parameters, digest(MODELS[model], parameters)
 
 
 def _hidden(sides: Sides) -> list[int]:

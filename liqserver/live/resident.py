@@ -13,7 +13,7 @@ from liqserver.kernel import History, Source
 from liqserver.models.market import Market
 
 # Steps between kept states of the running hash: what is hashed anew for an answer is at most this much.
-_HASH_STEPS = 512
+_HASH_STEPS = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def window_around(price: float, down: float, up: float, bin_size: float, base_bi
 
 def by_price(levels: ModelLevels) -> NDArray[np.float64]:
     """Return the contracts in the bins of ``levels``, all tiers together, shape (2, n)."""
-    return np.asarray(levels.qty.sum(axis=1))
+    return levels.qty[:, 0] if levels.qty.shape[1] == 1 else np.asarray(levels.qty.sum(axis=1))
 
 
 def middles(levels: ModelLevels) -> NDArray[np.float64]:

@@ -241,7 +241,7 @@ class BookTimeline:
         self._known = np.flatnonzero(~np.isnan(market.history.open_interest))
         book, step = begin(market.history, self._epochs, market.base_bin)
         self._kept = [(step, book.packed())]
-        self._spacing = max(_DAY_STEPS, len(market.history) // _KEPT_BOOKS)
+        self._spacing = max(_HALF_DAY_STEPS, len(market.history) // _KEPT_BOOKS)
         # The book after step ``_at``, where the question before ended: later moments go on from there.
         self._at, self._running = step, book
         # Reused from answer to answer: fresh memory costs more than the copy.
@@ -359,7 +359,7 @@ class BookTimeline:
             self._kept.append((at, book.packed()))
 
 
-_DAY_STEPS = 24 * 60
-_KEPT_BOOKS = 192
+_HALF_DAY_STEPS = 12 * 60
+_KEPT_BOOKS = 1_000
 # From so many steps on, a second thread is worth its start.
 _MANY_STEPS = 2_000

@@ -146,7 +146,7 @@ def test_timeline_long_history_keeps_a_bounded_number_of_books() -> None:
     timeline = position_book.BookTimeline(market(history(steps)), in_force(Parameters(tiers=(Tier(10.0, 1.0),))))
     for step in range(9_000, 0, -700):
         timeline.at(step * MINUTE)
-    assert 5 < len(timeline._kept) <= 9_000 // position_book._DAY_STEPS + 1
+    assert 5 < len(timeline._kept) <= 9_000 // position_book._HALF_DAY_STEPS + 1
 
 
 @pytest.mark.parametrize(
