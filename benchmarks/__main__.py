@@ -1,17 +1,23 @@
-"""Run benchmarks by name, or all: ``python -m benchmarks [ingest|kernel|levels|models …]``."""
+"""Run benchmarks by name, or all: ``python -m benchmarks [NAME …]``; ``--help`` tells the names."""
 
+import argparse
 import importlib
-import sys
 
 from benchmarks import rows
 
-ALL = ("ingest", "kernel", "levels", "models")
+ALL = ("ingest", "kernel", "levels", "models", "serving_ingest", "scale", "streams")
 
-for name in sys.argv[1:] or ALL:
+parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks by name, or all.")
+parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")
+parser.add_argument("--rows", type=int, help="trades of scale; 10000000 unless given")
+asked = parser.parse_args()
+
+for name in asked.names or ALL:
     if name not in ALL:
-        sys.exit(f"{name!r} is not a benchmark; there are {', '.join(ALL)}")
+        parser.error(f"{name!r} is not a benchmark; there are {', '.join(ALL)}")
     print(f"-- {name}")
-    measured = importlib.import_module(f"benchmarks.bench_{name}").run()
+    sizes = {"rows": asked.rows} if name == "scale" and asked.rows else {}
+    measured = importlib.import_module(f"benchmarks.bench_{name}").run(**sizes)
     rows.write(measured)
     rows.show(measured)
 print(f"written to {rows.BENCH_FILE}")

@@ -9,6 +9,15 @@
 """
 
 from liqclient._aio import AsyncClient
+from liqclient._alerts import (
+    Alert,
+    AlertKind,
+    AlertRule,
+    ClusterChange,
+    LiquidationBurst,
+    NearCluster,
+    StaleData,
+)
 from liqclient._answers import (
     Audit,
     BookTotals,
@@ -29,6 +38,7 @@ from liqclient._answers import (
     ModelPair,
     ParameterInfo,
     Provenance,
+    StoredFile,
     SymbolCoverage,
     SymbolInfo,
     TierLevels,
@@ -53,6 +63,8 @@ from liqclient._errors import (
     Unavailable,
     Unimplemented,
 )
+from liqclient._publish import Events, PublishAnswer, RefusedEvent
+from liqclient._stream import LevelBook, LevelsUpdate, StreamPosition, UpdateKind
 from liqclient._types import (
     Compat,
     DataKind,
@@ -70,12 +82,16 @@ from liqclient._types import (
 )
 
 __all__ = [
+    "Alert",
+    "AlertKind",
+    "AlertRule",
     "AsyncClient",
     "Audit",
     "BookTotals",
     "Cancelled",
     "Client",
     "Cluster",
+    "ClusterChange",
     "ComparedModel",
     "Comparison",
     "Compat",
@@ -83,6 +99,7 @@ __all__ = [
     "DeadlineExceeded",
     "DerivedFigures",
     "Duration",
+    "Events",
     "FailedPrecondition",
     "FieldViolation",
     "Heatmap",
@@ -95,16 +112,20 @@ __all__ = [
     "InvalidArgument",
     "Keepalive",
     "KindCoverage",
+    "LevelBook",
     "Levels",
+    "LevelsUpdate",
     "LeverageTier",
     "LiqClientError",
     "LiquidationBuckets",
+    "LiquidationBurst",
     "LiquidationColumns",
     "Liquidations",
     "MarginFormula",
     "ModelChoice",
     "ModelInfo",
     "ModelPair",
+    "NearCluster",
     "NotFound",
     "OutOfRange",
     "ParameterInfo",
@@ -113,8 +134,13 @@ __all__ = [
     "PositionSide",
     "PriceRange",
     "Provenance",
+    "PublishAnswer",
+    "RefusedEvent",
     "ResourceExhausted",
     "Side",
+    "StaleData",
+    "StoredFile",
+    "StreamPosition",
     "SymbolCoverage",
     "SymbolInfo",
     "TierLevels",
@@ -123,5 +149,6 @@ __all__ = [
     "Unavailable",
     "Unimplemented",
     "Unit",
+    "UpdateKind",
     "Watermark",
 ]

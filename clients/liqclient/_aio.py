@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
 
-from liqclient import _answers, _requests
+from liqclient import _alerts, _answers, _requests
+from liqclient._alerts import Alert, AlertRule
 from liqclient._answers import (
     Audit,
     Comparison,
@@ -20,6 +22,7 @@ from liqclient._answers import (
     Levels,
     Liquidations,
     ModelInfo,
+    StoredFile,
     SymbolCoverage,
     SymbolInfo,
 )
@@ -31,7 +34,9 @@ from liqclient._channel import (
     Keepalive,
     Settings,
 )
-from liqclient._errors import Cancelled, DeadlineExceeded, error_from, unreachable
+from liqclient._errors import Cancelled, DeadlineExceeded, LiqClientError, error_from, unreachable
+from liqclient._publish import Events, PublishAnswer, async_requests_of, publish_answer
+from liqclient._stream import AsyncCalls, LevelBook, LevelsUpdate, StreamPlan, follow_async
 from liqclient._types import Duration, ModelChoice, Parameters, PriceRange, Side, Time, Unit
 from liqserver.v1 import admin_pb2_grpc, liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
 
@@ -331,6 +336,89 @@ class AsyncClient:
         seconds = self._settings.stream_seconds(timeout)
         return self._stream(lambda at: at.liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
 
+    def stream(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        model: str = "",
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        per_tier: bool = False,
+        min_notional: float = 0.0,
+        parameters: Parameters | None = None,
+        max_rate: float | None = None,
+        min_change: float = 0.0,
+        heartbeat: Duration | None = None,
+        resume: LevelBook | None = None,
+        on_credit: bool = False,
+        reconnect: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[LevelsUpdate, None]:
+        """Iterate over the newest levels as they change; see `Client.stream`.
+
+        Breaking out of a loop over it cancels the call as soon as the event loop comes to it; leaving
+        `contextlib.aclosing` has cancelled it when it is left.
+        """
+        request = _requests.stream_request(
+            symbol,
+            venue=venue,
+            model=model,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            per_tier=per_tier,
+            min_notional=min_notional,
+            parameters=parameters,
+            max_rate=max_rate,
+            min_change=min_change,
+            heartbeat=heartbeat,
+        )
+        plan = StreamPlan(
+            request=request,
+            on_credit=on_credit,
+            reconnect=reconnect,
+            resume=resume,
+            first=self._settings.seconds(timeout),
+        )
+        return self._updates(plan)
+
+    def watch(
+        self,
+        symbol: str,
+        rules: Sequence[AlertRule],
+        *,
+        venue: str = "",
+        model: str = "",
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        unit: Unit = "notional",
+        parameters: Parameters | None = None,
+        heartbeat: Duration | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[Alert, None]:
+        """Iterate over the events that rules ask for, as they happen; see `Client.watch`.
+
+        Breaking out of a loop over it cancels the call as soon as the event loop comes to it; leaving
+        `contextlib.aclosing` has cancelled it when it is left.
+        """
+        request = _requests.watch_request(
+            symbol,
+            rules,
+            venue=venue,
+            model=model,
+            bin_size=bin_size,
+            price_range=price_range,
+            unit=unit,
+            parameters=parameters,
+            heartbeat=heartbeat,
+        )
+        seconds = self._settings.stream_seconds(timeout)
+        return self._alerts(request, seconds)
+
     def ingest(
         self,
         paths: Iterable[str | PathLike[str]],
@@ -347,6 +435,19 @@ class AsyncClient:
         )
         seconds = self._settings.stream_seconds(timeout)
         return self._stream(lambda at: at.admin.Ingest, request, seconds, _answers.ingest_answer)
+
+    async def files(self, symbol: str = "", venue: str = "", *, timeout: float | None = None) -> list[StoredFile]:
+        """Return the archive files that the server has ingested; see `Client.files`."""
+        request = _requests.files_request(symbol, venue)
+        seconds = self._settings.seconds(timeout)
+        some = self._stream(lambda at: at.admin.ListFiles, request, seconds, _answers.files_answer)
+        return [file async for files in some for file in files]
+
+    def publish(
+        self, batches: Iterable[Events] | AsyncIterable[Events], *, timeout: float | None = None
+    ) -> AsyncGenerator[PublishAnswer, None]:
+        """Publish market events, and iterate over what the server says to each batch; see `Client.publish`."""
+        return self._published(batches, self._settings.stream_seconds(timeout))
 
     async def coverage(
         self, symbol: str = "", venue: str = "", *, timeout: float | None = None
@@ -386,9 +487,42 @@ class AsyncClient:
             yield page
             request = _requests.next_page_request(request, page.next_page_token)
 
+    async def _alerts(
+        self, request: liquidation_pb2.WatchAlertsRequest, seconds: float | None
+    ) -> AsyncGenerator[Alert, None]:
+        events = self._stream(lambda at: at.liquidation.WatchAlerts, request, seconds, _alerts.alert_answer)
+        async with aclosing(events):
+            async for alert in events:
+                if alert is not None:
+                    yield alert
+
+    async def _updates(self, plan: StreamPlan) -> AsyncGenerator[LevelsUpdate, None]:
+        link = self._linked()
+        calls = AsyncCalls(
+            link.liquidation.StreamLevels,
+            link.liquidation.StreamLevelsOnCredit,
+            lambda messages: self._answered(anext(messages, None), None),
+        )
+        async with aclosing(follow_async(plan, calls)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _published(
+        self, batches: Iterable[Events] | AsyncIterable[Events], seconds: float | None
+    ) -> AsyncGenerator[PublishAnswer, None]:
+        failures: list[BaseException] = []
+        requests = async_requests_of(batches, failures)
+        try:
+            async for answer in self._stream(lambda at: at.market_data.Publish, requests, seconds, publish_answer):
+                yield answer
+        except LiqClientError:
+            if failures:
+                raise failures[0] from None
+            raise
+
     async def _stream[Request, Response, Answer](
         self,
-        method: Callable[[_Link], grpc.aio.UnaryStreamMultiCallable[Request, Response]],
+        method: Callable[[_Link], Callable[..., Any]],
         request: Request,
         seconds: float | None,
         answer: Callable[[Response], Answer],

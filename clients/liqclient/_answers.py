@@ -43,7 +43,7 @@ _INGEST_STATUSES: dict[int, IngestStatus] = {
     admin_pb2.INGEST_STATUS_REJECTED: "rejected",
     admin_pb2.INGEST_STATUS_NOT_READ: "not read",
 }
-_DATA_KINDS: dict[int, DataKind] = {
+DATA_KINDS: dict[int, DataKind] = {
     common_pb2.DATA_KIND_TRADES: "trades",
     common_pb2.DATA_KIND_OPEN_INTEREST: "open_interest",
     common_pb2.DATA_KIND_MARK_PRICE: "mark_price",
@@ -101,7 +101,7 @@ class Provenance:
     parameters_hash
         Hash of model and parameters, 16 hexadecimal digits.
     inputs_hash
-        Hash of the inputs up to ``as_of``, 16 hexadecimal digits.
+        Hash of the inputs up to ``as_of``, 16 hexadecimal digits; empty after a stream's delta, which has none.
     bracket_table
         Bracket table in force at ``as_of``; None when none was used.
     current_price
@@ -746,6 +746,50 @@ class IngestProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file that is in; one of several symbols is there once for each of them.
+
+    Attributes
+    ----------
+    venue, symbol
+        As stored.
+    kind
+        As the archive names it; recordings of force orders are of kind liquidationSnapshot.
+    period
+        Nanoseconds of a row's period, None where rows are single events.
+    name
+        Its name without folder.
+    sha256
+        Of the file, hexadecimal.
+    bytes
+        Its size.
+    rows, stored_rows, dropped_rows
+        Rows of the file, added to the table, left out.
+    ts_start, ts_end
+        UNIX nanoseconds: start of the first period and end of the last.
+    notices
+        What was dropped, assumed or found odd, one sentence each.
+    ingested_at
+        UNIX nanoseconds of the server's clock when it came in.
+    """
+
+    venue: str
+    symbol: str
+    kind: str
+    period: int | None
+    name: str
+    sha256: str
+    bytes: int
+    rows: int
+    stored_rows: int
+    dropped_rows: int
+    ts_start: int
+    ts_end: int
+    notices: tuple[str, ...]
+    ingested_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SymbolCoverage:
     """Data of one symbol.
 
@@ -1003,6 +1047,76 @@ def replay_answer(message: liquidation_pb2.ReplayLevelsResponse) -> Levels:
     return levels_answer(message.levels)
 
 
+def changed_levels(levels: Levels, delta: liquidation_pb2.LevelsDelta, sent_at: int) -> Levels:
+    """Return ``levels`` after an update of `Client.stream`; deltas do not tell the hash of the inputs.
+
+    Raises
+    ------
+    InvalidAnswer
+        If a part that every delta carries is missing, columns differ in length, or tiers are others.
+    """
+    _check_parts(delta, "levels", "totals", "live")
+    columns = delta.levels
+    changed = _column(columns.price)
+    n = len(changed)
+    told = {tier.leverage: tier for tier in columns.tiers}
+    if n and told.keys() != levels.tiers.keys():
+        raise InvalidAnswer(f"the server's update has tiers {[*told]}, the levels have {[*levels.tiers]}")
+    price = np.union1d(levels.price, changed)
+    at, at_changed = np.searchsorted(price, levels.price), np.searchsorted(price, changed)
+
+    def merged(old: NDArray[np.float64], new: Iterable[float], name: str) -> NDArray[np.float64]:
+        column = np.zeros(len(price))
+        column[at] = old
+        column[at_changed] = _column(new, n, name)
+        return column
+
+    long, short = merged(levels.long, columns.long, "long"), merged(levels.short, columns.short, "short")
+    held = (long != 0) | (short != 0)
+    tiers = levels.tiers
+    if n:
+        tiers = {
+            leverage: TierLevels(
+                leverage=leverage,
+                long=_checked(merged(tier.long, told[leverage].long, f"tiers[{leverage:g}].long")[held]),
+                short=_checked(merged(tier.short, told[leverage].short, f"tiers[{leverage:g}].short")[held]),
+            )
+            for leverage, tier in levels.tiers.items()
+        }
+    live = delta.live
+    return dataclasses.replace(
+        levels,
+        price=_checked(price[held]),
+        long=_checked(long[held]),
+        short=_checked(short[held]),
+        tiers=tiers,
+        totals=_totals(delta.totals),
+        provenance=dataclasses.replace(
+            levels.provenance,
+            as_of=_needed(live.as_of, "live.as_of"),
+            generated_at=sent_at or None,
+            watermarks=read_watermarks(live.watermarks),
+            staleness=live.staleness,
+            inputs_hash=live.inputs_hash,
+            current_price=_needed(live.current_price, "live.current_price"),
+            current_price_source=DATA_KINDS.get(live.current_price_source),
+            current_price_ts=live.current_price_ts or None,
+            open_interest=live.open_interest or None,
+            no_level_share_long=live.no_level_share_long,
+            no_level_share_short=live.no_level_share_short,
+            unknown_entry_share_long=live.unknown_entry_share_long,
+            unknown_entry_share_short=live.unknown_entry_share_short,
+            kline_volume_share=live.kline_volume_share,
+            last_price_path_share=live.last_price_path_share,
+        ),
+    )
+
+
+def heartbeat_watermarks(message: liquidation_pb2.Heartbeat) -> tuple[Watermark, ...]:
+    """Return how far the inputs reach, staleness against the server's clock."""
+    return read_watermarks(message.watermarks)
+
+
 def coverage_answer(message: market_data_pb2.GetCoverageResponse) -> list[SymbolCoverage]:
     """Return the answer of `Client.coverage`."""
     return [
@@ -1021,9 +1135,9 @@ def symbols_answer(message: market_data_pb2.ListSymbolsResponse) -> list[SymbolI
             base_bin=s.base_bin or None,
             current_price=s.current_price or None,
             current_price_ts=s.current_price_ts or None,
-            current_price_source=_DATA_KINDS.get(s.current_price_source),
+            current_price_source=DATA_KINDS.get(s.current_price_source),
             bracket_table=s.bracket_table or None,
-            watermarks=_watermarks(s.watermarks),
+            watermarks=read_watermarks(s.watermarks),
         )
         for s in message.symbols
     ]
@@ -1047,7 +1161,7 @@ def models_answer(message: market_data_pb2.ListModelsResponse) -> list[ModelInfo
                 )
                 for p in m.parameters
             ),
-            required=tuple(_DATA_KINDS.get(kind) for kind in m.required),
+            required=tuple(DATA_KINDS.get(kind) for kind in m.required),
             has_time_axis=m.has_time_axis,
         )
         for m in message.models
@@ -1163,7 +1277,7 @@ def _provenance(message: common_pb2.Provenance) -> Provenance:
         symbol=message.symbol,
         as_of=_needed(message.as_of, "provenance.as_of"),
         generated_at=message.generated_at or None,
-        watermarks=_watermarks(message.watermarks),
+        watermarks=read_watermarks(message.watermarks),
         staleness=message.staleness,
         model=message.model,
         parameters=_parameters(message.parameters),
@@ -1171,7 +1285,7 @@ def _provenance(message: common_pb2.Provenance) -> Provenance:
         inputs_hash=message.inputs_hash,
         bracket_table=message.bracket_table or None,
         current_price=_needed(message.current_price, "provenance.current_price"),
-        current_price_source=_DATA_KINDS.get(message.current_price_source),
+        current_price_source=DATA_KINDS.get(message.current_price_source),
         current_price_ts=message.current_price_ts or None,
         open_interest=message.open_interest or None,
         no_level_share_long=message.no_level_share_long,
@@ -1208,10 +1322,11 @@ def _parameters(message: common_pb2.ModelParameters) -> Parameters:
     )
 
 
-def _watermarks(messages: Iterable[common_pb2.Watermark]) -> tuple[Watermark, ...]:
+def read_watermarks(messages: Iterable[common_pb2.Watermark]) -> tuple[Watermark, ...]:
+    """Return how far inputs reach."""
     return tuple(
         Watermark(
-            kind=_DATA_KINDS.get(m.kind),
+            kind=DATA_KINDS.get(m.kind),
             ts_event=m.ts_event or None,
             ts_init=m.ts_init or None,
             staleness=m.staleness,
@@ -1259,9 +1374,32 @@ def _ingested_file(message: admin_pb2.IngestedFile) -> IngestedFile:
     )
 
 
+def files_answer(message: admin_pb2.ListFilesResponse) -> list[StoredFile]:
+    """Return some of the files that are in."""
+    return [
+        StoredFile(
+            venue=file.venue,
+            symbol=file.symbol,
+            kind=file.kind,
+            period=file.period or None,
+            name=file.name,
+            sha256=file.sha256,
+            bytes=file.bytes,
+            rows=file.rows,
+            stored_rows=file.stored_rows,
+            dropped_rows=file.dropped_rows,
+            ts_start=file.ts_start,
+            ts_end=file.ts_end,
+            notices=tuple(file.notices),
+            ingested_at=file.ingested_at,
+        )
+        for file in message.files
+    ]
+
+
 def _kind_coverage(message: market_data_pb2.KindCoverage) -> KindCoverage:
     return KindCoverage(
-        kind=_DATA_KINDS.get(message.kind),
+        kind=DATA_KINDS.get(message.kind),
         start=message.start or None,
         end=message.end or None,
         rows=message.rows,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from os import PathLike
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
-from liqclient import _answers, _requests
+from liqclient import _alerts, _answers, _requests
+from liqclient._alerts import Alert, AlertRule
 from liqclient._answers import (
     Audit,
     Comparison,
@@ -18,6 +20,7 @@ from liqclient._answers import (
     Levels,
     Liquidations,
     ModelInfo,
+    StoredFile,
     SymbolCoverage,
     SymbolInfo,
 )
@@ -29,7 +32,9 @@ from liqclient._channel import (
     Keepalive,
     Settings,
 )
-from liqclient._errors import DeadlineExceeded, error_from, unreachable
+from liqclient._errors import DeadlineExceeded, LiqClientError, error_from, unreachable
+from liqclient._publish import Events, PublishAnswer, publish_answer, requests_of
+from liqclient._stream import LevelBook, LevelsUpdate, StreamPlan, SyncCalls, follow
 from liqclient._types import Duration, ModelChoice, Parameters, PriceRange, Side, Time, Unit
 from liqserver.v1 import admin_pb2_grpc, liquidation_pb2, liquidation_pb2_grpc, market_data_pb2_grpc
 
@@ -524,6 +529,161 @@ class Client:
         self._check_open()
         return self._stream(self._liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
 
+    def stream(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        model: str = "",
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        side: Side = "both",
+        unit: Unit = "notional",
+        per_tier: bool = False,
+        min_notional: float = 0.0,
+        parameters: Parameters | None = None,
+        max_rate: float | None = None,
+        min_change: float = 0.0,
+        heartbeat: Duration | None = None,
+        resume: LevelBook | None = None,
+        on_credit: bool = False,
+        reconnect: bool = False,
+        timeout: float | None = None,
+    ) -> Generator[LevelsUpdate, None, None]:
+        """Iterate over the newest levels as they change.
+
+        The call begins with the first update that is asked for, and does not end by itself. What comes is applied
+        to a book at once, in a thread of its own: who is slower than the levels change gets the newest, and
+        ``merged`` tells how many updates that is. Breaking out of a loop over it cancels the call at the server;
+        where the iterator lives on, its ``close`` does, as by `contextlib.closing`.
+
+        Parameters
+        ----------
+        symbol, venue, model, bin_size, price_range, side, unit, per_tier, min_notional, parameters
+            As in `levels`. The range moves with the price, the width of the bins stays as it is at the beginning.
+        max_rate
+            Most updates per second, the newest each time; None for as many as there are.
+        min_change
+            Smallest change of a bin that is told, as a fraction of the side's amount in range, in [0, 1]; smaller
+            ones add up until they are.
+        heartbeat
+            Length of time without an update after which a sign of life comes, 100 ms to a minute; None for one
+            second. Where three of them, and 3 s, pass without a message, the connection counts as dead.
+        resume
+            The book of an earlier update of the same stream, to go on from where the server still can; it sends a
+            snapshot where it cannot.
+        on_credit
+            Have the server send an update only when one is waited for, and then the newest: nothing grows old in
+            between, for the price of a round trip for each.
+        reconnect
+            Connect again when the connection is lost, with longer and longer pauses of up to 5 s, and go on where it
+            was. Each loss is an update of kind "disconnected", or counted in ``disconnects`` of what came after.
+        timeout
+            Seconds until the first message of a call, at the first and each further connection; None for the
+            client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument cannot be sent.
+        InvalidAnswer
+            While iterating, if the stream has a gap.
+        Unavailable
+            While iterating, if the server stops or is lost, and ``reconnect`` is not set.
+        LiqClientError
+            While iterating, if the call fails otherwise, as in `levels`.
+        """
+        request = _requests.stream_request(
+            symbol,
+            venue=venue,
+            model=model,
+            bin_size=bin_size,
+            price_range=price_range,
+            side=side,
+            unit=unit,
+            per_tier=per_tier,
+            min_notional=min_notional,
+            parameters=parameters,
+            max_rate=max_rate,
+            min_change=min_change,
+            heartbeat=heartbeat,
+        )
+        plan = StreamPlan(
+            request=request,
+            on_credit=on_credit,
+            reconnect=reconnect,
+            resume=resume,
+            first=self._settings.seconds(timeout),
+        )
+        self._check_open()
+        calls = SyncCalls(
+            self._liquidation.StreamLevels,
+            self._liquidation.StreamLevelsOnCredit,
+            lambda error: error_from(error, target=self._settings.target, timeout=None),
+        )
+        return follow(plan, calls)
+
+    def watch(
+        self,
+        symbol: str,
+        rules: Sequence[AlertRule],
+        *,
+        venue: str = "",
+        model: str = "",
+        bin_size: float | None = None,
+        price_range: PriceRange | None = None,
+        unit: Unit = "notional",
+        parameters: Parameters | None = None,
+        heartbeat: Duration | None = None,
+        timeout: float | None = None,
+    ) -> Generator[Alert, None, None]:
+        """Iterate over the events that rules ask for, as they happen.
+
+        The call begins with the first alert that is asked for, and does not end by itself. Breaking out of a loop
+        over it cancels the call at the server; where the iterator lives on, its ``close`` does, as by
+        `contextlib.closing`. A reader that leaves too many alerts unread is cut off with `ResourceExhausted`: none
+        is left out without a word.
+
+        Parameters
+        ----------
+        symbol, venue, model, bin_size, price_range, unit, parameters
+            What the rules look at, as in `levels`. The bins stay as they are at the beginning.
+        rules
+            One to 32 rules.
+        heartbeat
+            Length of time without an alert after which the server shows that it is there, at least 100 ms; None for
+            its own choice. Heartbeats are not handed on.
+        timeout
+            Seconds the whole watch may take; None for no limit, whatever the client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument cannot be sent.
+        InvalidArgument
+            While iterating, if the server does not allow a rule; ``violations`` name it.
+        ResourceExhausted
+            While iterating, if alerts were read too slowly.
+        Unavailable
+            While iterating, if the server stops or cannot be reached.
+        LiqClientError
+            While iterating, if the call fails otherwise, as in `levels`.
+        """
+        request = _requests.watch_request(
+            symbol,
+            rules,
+            venue=venue,
+            model=model,
+            bin_size=bin_size,
+            price_range=price_range,
+            unit=unit,
+            parameters=parameters,
+            heartbeat=heartbeat,
+        )
+        seconds = self._settings.stream_seconds(timeout)
+        self._check_open()
+        return self._alerts(request, seconds)
+
     def ingest(
         self,
         paths: Iterable[str | PathLike[str]],
@@ -567,6 +727,57 @@ class Client:
         seconds = self._settings.stream_seconds(timeout)
         self._check_open()
         return self._stream(self._admin.Ingest, request, seconds, _answers.ingest_answer)
+
+    def files(self, symbol: str = "", venue: str = "", *, timeout: float | None = None) -> list[StoredFile]:
+        """Return the archive files that the server has ingested, in the order in which they came in.
+
+        Parameters
+        ----------
+        symbol
+            Only files of this symbol; empty for all.
+        venue
+            Only files of this venue; empty for all.
+        timeout
+            Seconds the call may take; None for the client's own timeout.
+
+        Raises
+        ------
+        NotFound
+            If the server has no such symbol or venue.
+        LiqClientError
+            For every other failure of the call.
+        """
+        request = _requests.files_request(symbol, venue)
+        seconds = self._settings.seconds(timeout)
+        some = self._stream(self._admin.ListFiles, request, seconds, _answers.files_answer)
+        return [file for files in some for file in files]
+
+    def publish(
+        self, batches: Iterable[Events], *, timeout: float | None = None
+    ) -> Generator[PublishAnswer, None, None]:
+        """Publish market events, and iterate over what the server says to each batch.
+
+        One answer for each batch, and news when more is stored. After a break, publish again what is later than
+        `PublishAnswer.durable`: what counted before counts once. Read on: a server whose answers are not read takes
+        no more. After the last batch the server stores what has ended, tells it, and the iteration ends.
+
+        Parameters
+        ----------
+        batches
+            Events of any symbols; each symbol's at most some seconds out of order.
+        timeout
+            Seconds the whole may take; None for no limit, whatever the client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            While iterating, if a batch cannot be sent.
+        LiqClientError
+            While iterating, if the call fails: a field that is not allowed, a server that only reads.
+        """
+        seconds = self._settings.stream_seconds(timeout)
+        self._check_open()
+        return self._published(batches, seconds)
 
     def coverage(self, symbol: str = "", venue: str = "", *, timeout: float | None = None) -> list[SymbolCoverage]:
         """Return what data the server holds, by venue and symbol, kind by kind.
@@ -645,9 +856,27 @@ class Client:
             yield page
             request = _requests.next_page_request(request, page.next_page_token)
 
+    def _alerts(
+        self, request: liquidation_pb2.WatchAlertsRequest, seconds: float | None
+    ) -> Generator[Alert, None, None]:
+        with closing(self._stream(self._liquidation.WatchAlerts, request, seconds, _alerts.alert_answer)) as events:
+            for alert in events:
+                if alert is not None:
+                    yield alert
+
+    def _published(self, batches: Iterable[Events], seconds: float | None) -> Generator[PublishAnswer, None, None]:
+        failures: list[BaseException] = []
+        requests = requests_of(batches, failures)
+        try:
+            yield from self._stream(self._market_data.Publish, requests, seconds, publish_answer)
+        except LiqClientError:
+            if failures:
+                raise failures[0] from None
+            raise
+
     def _stream[Request, Response, Answer](
         self,
-        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        method: Callable[..., Any],
         request: Request,
         seconds: float | None,
         answer: Callable[[Response], Answer],

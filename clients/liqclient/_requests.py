@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike, fspath
 from typing import Any
 
+from liqclient._alerts import AlertRule, rule_messages
 from liqclient._errors import InvalidAnswer
 from liqclient._times import to_duration_nanoseconds, to_nanoseconds
 from liqclient._types import (
@@ -286,6 +287,90 @@ def replay_request(
     )
 
 
+def watch_request(
+    symbol: str,
+    rules: Sequence[AlertRule],
+    *,
+    venue: str,
+    model: str,
+    bin_size: float | None,
+    price_range: PriceRange | None,
+    unit: Unit,
+    parameters: Parameters | None,
+    heartbeat: Duration | None,
+) -> liquidation_pb2.WatchAlertsRequest:
+    """Return the request of `Client.watch`.
+
+    Raises
+    ------
+    TypeError
+        If a rule, a length of time or ``price_range`` is of no type that names one.
+    ValueError
+        If one of them cannot be read, ``bin_size`` or ``heartbeat`` is 0, or a name is none of those allowed.
+    """
+    query = _query(
+        symbol,
+        venue=venue,
+        model=model,
+        bin_size=bin_size,
+        price_range=price_range,
+        unit=unit,
+        parameters=parameters,
+    )
+    return liquidation_pb2.WatchAlertsRequest(
+        query=query,
+        rules=rule_messages(rules),
+        heartbeat=_not_zero("heartbeat", heartbeat, "its own choice"),
+    )
+
+
+def stream_request(
+    symbol: str,
+    *,
+    venue: str,
+    model: str,
+    bin_size: float | None,
+    price_range: PriceRange | None,
+    side: Side,
+    unit: Unit,
+    per_tier: bool,
+    min_notional: float,
+    parameters: Parameters | None,
+    max_rate: float | None,
+    min_change: float,
+    heartbeat: Duration | None,
+) -> liquidation_pb2.StreamLevelsRequest:
+    """Return the request of `Client.stream`.
+
+    Raises
+    ------
+    TypeError
+        If ``heartbeat`` or ``price_range`` is of no type that names one.
+    ValueError
+        If ``heartbeat`` cannot be read, it, ``bin_size`` or ``max_rate`` is 0, or a name is none of those allowed.
+    """
+    if max_rate == 0:
+        raise ValueError("max_rate must not be 0, which the server reads as no limit; give None for that")
+    query = _query(
+        symbol,
+        venue=venue,
+        model=model,
+        bin_size=bin_size,
+        price_range=price_range,
+        side=side,
+        unit=unit,
+        per_tier=per_tier,
+        min_notional=min_notional,
+        parameters=parameters,
+    )
+    return liquidation_pb2.StreamLevelsRequest(
+        query=query,
+        max_rate=max_rate or 0.0,
+        min_change=min_change,
+        heartbeat=_not_zero("heartbeat", heartbeat, "its own choice"),
+    )
+
+
 def coverage_request(symbol: str, venue: str) -> market_data_pb2.GetCoverageRequest:
     """Return the request of `Client.coverage`."""
     return market_data_pb2.GetCoverageRequest(symbol=symbol, venue=venue)
@@ -324,6 +409,11 @@ def ingest_request(
         replace=replace,
         quote_asset=quote_asset,
     )
+
+
+def files_request(symbol: str, venue: str) -> admin_pb2.ListFilesRequest:
+    """Return the request of `Client.files`."""
+    return admin_pb2.ListFilesRequest(symbol=symbol, venue=venue)
 
 
 def _query(

@@ -15,16 +15,19 @@ from liqserver.cli import (
     check,
     compare,
     demo,
+    download,
     heatmap,
     ingest,
     liquidations,
     maintain,
     nt,
+    publish,
     query,
     replay,
     serve,
     simulate,
     symbols,
+    watch,
 )
 from liqserver.cli import brackets as brackets_commands
 from liqserver.cli import plot as plot_commands
@@ -57,6 +60,8 @@ def _root(
 
 
 app.command(rich_help_panel="Data")(ingest.ingest)
+app.command(rich_help_panel="Data")(download.download)
+app.command(rich_help_panel="Data")(download.update)
 app.command(rich_help_panel="Data")(simulate.simulate)
 app.command(rich_help_panel="Data")(check.check)
 app.add_typer(symbols.app, name="exchange-info", rich_help_panel="Data")
@@ -66,12 +71,14 @@ app.command(rich_help_panel="Data")(maintain.compact)
 app.command(rich_help_panel="Data")(maintain.export)
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
+app.command(rich_help_panel="Server")(publish.publish)
 app.command(rich_help_panel="Ask")(query.levels)
 app.command(rich_help_panel="Ask")(heatmap.heatmap)
 app.command(rich_help_panel="Ask")(replay.replay)
 app.command(rich_help_panel="Ask")(audit.audit)
 app.command(rich_help_panel="Ask")(compare.compare)
 app.command(rich_help_panel="Ask")(liquidations.liquidations)
+app.command(rich_help_panel="Ask")(watch.watch)
 app.add_typer(plot_commands.app, name="plot", rich_help_panel="Ask")
 app.command(rich_help_panel="Ask")(query.coverage)
 app.command(rich_help_panel="Ask")(query.symbols)

@@ -1,20 +1,41 @@
-"""``liqserver ingest``: archive files into the database, with a progress bar and a summary."""
+"""``liqserver ingest``: archive files into a database or a server, with a progress bar and a summary."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as ProgressBar
+from rich.text import Text
 
+import liqclient
 from liqserver import config
 from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption
-from liqserver.cli.output import errors_console, print_csv, print_json, print_notice, print_table, say, table
+from liqserver.cli.output import (
+    errors_console,
+    print_csv,
+    print_json,
+    print_notice,
+    print_table,
+    say,
+    shown_amount,
+    table,
+)
 from liqserver.store.archive import ArchiveError, find_files, interval_name, utc
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, IngestReport, Progress, Status
@@ -24,10 +45,19 @@ from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET
 # Notices of one wording are shown once with the first few files they are of.
 _NAMES_SHOWN = 3
 
+# Of commands that bring data in.
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target", "-t", help="Address of a running server, which does it in its own database and goes on answering."
+    ),
+]
+
 
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Archive files, or folders with everything below them.")],
     db: DatabaseOption = None,
+    target: ServerOption = None,
     venue: DataVenueOption = config.DEFAULT_VENUE,
     base_bin: Annotated[
         float | None,
@@ -48,33 +78,32 @@ def ingest(
     recordings of all force orders (force_orders_DATE.csv). Files that are there already are left alone, so it can be
     repeated; a bad file is rejected whole and the others go in.
 
+    A database is open to one process at a time: while a server runs on it, --target hands the work to the server. PATHS
+    are then those of the server's machine.
+
     Exit status: 0 all in or already there, 1 some file was rejected, 2 there was nothing to do it with.
     """
+    if target is not None and db is not None:
+        raise typer.BadParameter("give --target or --db, not both")
     try:
-        # Before the database: a slip of the pen makes no file.
-        find_files(paths)
-        with Database(db or config.default_db()) as database, _progress_bar() as bar:
-            task = bar.add_task("ingest", total=None, files=0, done=0)
-
-            def show(progress: Progress) -> None:
-                bar.update(
-                    task,
-                    total=progress.bytes,
-                    completed=progress.bytes_done,
-                    done=progress.files_done,
-                    files=progress.files,
-                )
-
-            report = ingest_files(
-                database,
-                paths,
-                venue=venue,
-                base_bin=base_bin,
-                replace=replace,
-                quote_asset=quote_asset,
-                progress=show,
+        if target is not None:
+            report = ingest_by_server(
+                target, paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset
             )
-    except (ArchiveError, StoreError) as error:
+        else:
+            # Before the database: a slip of the pen makes no file.
+            find_files(paths)
+            with Database(db or config.default_db()) as database, progress_shown() as show:
+                report = ingest_files(
+                    database,
+                    paths,
+                    venue=venue,
+                    base_bin=base_bin,
+                    replace=replace,
+                    quote_asset=quote_asset,
+                    progress=show,
+                )
+    except (ArchiveError, StoreError, liqclient.LiqClientError) as error:
         errors_console.print(f"[red]error:[/red] {escape(str(error))}")
         raise typer.Exit(2) from error
     if format is Format.JSON:
@@ -86,16 +115,95 @@ def ingest(
     raise typer.Exit(1 if report.of(Status.REJECTED) else 0)
 
 
-def _progress_bar() -> ProgressBar:
-    return ProgressBar(
+def ingest_by_server(
+    target: str,
+    paths: Iterable[Path],
+    *,
+    venue: str,
+    base_bin: float | None = None,
+    replace: bool = False,
+    quote_asset: str = DEFAULT_QUOTE_ASSET,
+) -> IngestReport:
+    """Have a server ingest archive files, with a progress bar; relative paths begin in this process's folder.
+
+    Raises
+    ------
+    LiqClientError
+        If the server cannot be reached, refuses or fails.
+    """
+    results: list[FileResult] = []
+    with liqclient.Client(target) as client, progress_shown() as show:
+        for at in client.ingest(
+            [path.absolute() for path in paths],
+            venue=venue,
+            base_bin=base_bin,
+            replace=replace,
+            quote_asset=quote_asset,
+        ):
+            last = None if at.file is None else _result(at.file)
+            if last is not None:
+                results.append(last)
+            if last is None or last.status is not Status.NOT_READ:
+                show(Progress(at.files_done, at.files, at.bytes_done, at.bytes, last))
+    return IngestReport(tuple(results))
+
+
+def _result(file: liqclient.IngestedFile) -> FileResult:
+    return FileResult(
+        path=Path(file.path),
+        status=Status(file.status),
+        symbol=file.symbol,
+        kind=file.kind,
+        period=file.period or 0,
+        rows=file.rows,
+        stored_rows=file.stored_rows,
+        dropped_rows=file.dropped_rows,
+        ts_start=file.ts_start or 0,
+        ts_end=file.ts_end or 0,
+        notices=file.notices,
+        reason=file.reason or "",
+        bytes=file.bytes,
+        seconds=file.seconds,
+    )
+
+
+class _RowsColumn(ProgressColumn):
+    """Rows in a second, since the start: single files differ much."""
+
+    def render(self, task: Task) -> Text:
+        rows, seconds = task.fields["rows"], task.elapsed
+        return Text(f"{shown_amount(rows / seconds)} rows/s" if rows and seconds else "", style="progress.data.speed")
+
+
+@contextmanager
+def progress_shown() -> Iterator[Callable[[Progress], None]]:
+    """Show a progress bar of an ingest while the block runs; yield what moves it on."""
+    rows = 0
+    with ProgressBar(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[done]}/{task.fields[files]} files"),
+        TextColumn("{task.fields[files]}"),
         DownloadColumn(),
+        TransferSpeedColumn(),
+        _RowsColumn(),
         TimeRemainingColumn(),
         console=errors_console,
         transient=True,
-    )
+    ) as bar:
+        task = bar.add_task("ingest", total=None, files="", rows=0)
+
+        def show(progress: Progress) -> None:
+            nonlocal rows
+            rows += progress.last.rows if progress.last is not None else 0
+            bar.update(
+                task,
+                total=progress.bytes,
+                completed=progress.bytes_done,
+                files=f"{progress.files_done:,}/{_files(progress.files)}",
+                rows=rows,
+            )
+
+        yield show
 
 
 def _print_summary(report: IngestReport) -> None:

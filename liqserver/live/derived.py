@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,15 +44,48 @@ def derived_figures(
     volatility : float or None
         ``realised_volatility``.
     """
-    edges = window.edges
-    below, above = edges < price, edges + window.bin_size > price
+    below, above = side_clusters(window, amount, price, volatility)
     return DerivedFigures(
-        cluster_below=_nearest(_clusters(edges[below], amount[0][below], window.bin_size), price, volatility),
-        cluster_above=_nearest(_clusters(edges[above], amount[1][above], window.bin_size), price, volatility),
+        cluster_below=nearest(below),
+        cluster_above=nearest(above),
         cumulative=np.stack([np.cumsum(amount[0][::-1])[::-1], np.cumsum(amount[1])]),
         imbalances=tuple(_imbalance(share, middle, whole, price) for share in IMBALANCE_RANGES),
         realised_volatility=volatility,
     )
+
+
+def side_clusters(
+    window: Window, amount: NDArray[np.float64], price: float, volatility: float | None
+) -> tuple[tuple[Cluster, ...], tuple[Cluster, ...]]:
+    """Return all clusters of longs below the price and of shorts above it, by ascending price.
+
+    Parameters
+    ----------
+    window : Window
+        Bins of the answer, n of them.
+    amount : float64, shape (2, n)
+        Longs and shorts in those bins.
+    price : float
+        Current price, quote units.
+    volatility : float or None
+        ``realised_volatility``.
+    """
+    edges, width = window.edges, window.bin_size
+    below, above = edges < price, edges + width > price
+    return (
+        _runs(edges[below], amount[0][below], width, price, volatility),
+        _runs(edges[above], amount[1][above], width, price, volatility),
+    )
+
+
+def nearest(clusters: Sequence[Cluster]) -> Cluster | None:
+    """Return the cluster whose nearer edge is nearest to the price, None of none."""
+    return min(clusters, key=lambda of: of.distance, default=None)
+
+
+def distance_of(low: float, high: float, price: float) -> float:
+    """Return how far the price is from a price range, as a fraction of the price; 0 inside."""
+    return max(low - price, price - high, 0.0) / price
 
 
 def realised_volatility(history: History, stop: int) -> float | None:
@@ -71,39 +105,27 @@ def realised_volatility(history: History, stop: int) -> float | None:
     return math.sqrt(float(returns @ returns) * DAY / span)
 
 
-def _clusters(edges: NDArray[np.float64], amount: NDArray[np.float64], width: float) -> list[Cluster]:
+def _runs(
+    edges: NDArray[np.float64], amount: NDArray[np.float64], width: float, price: float, volatility: float | None
+) -> tuple[Cluster, ...]:
     """Return the runs of dense bins; one bin that is not dense may lie between."""
     dense = np.flatnonzero(amount >= DENSE * amount.mean()) if amount.any() else np.empty(0, dtype=np.int64)
     out = []
     for run in np.split(dense, np.flatnonzero(np.diff(dense) > 2) + 1) if len(dense) else ():
         part = amount[run[0] : run[-1] + 1]
+        low, high = float(edges[run[0]]), float(edges[run[-1]] + width)
+        distance = distance_of(low, high, price)
         out.append(
             Cluster(
-                low=float(edges[run[0]]),
-                high=float(edges[run[-1]] + width),
+                low=low,
+                high=high,
                 peak=float(edges[run[0] + int(part.argmax())]),
                 amount=float(part.sum()),
-                distance=0.0,
-                distance_volatility=None,
+                distance=distance,
+                distance_volatility=distance / volatility if volatility else None,
             )
         )
-    return out
-
-
-def _nearest(clusters: list[Cluster], price: float, volatility: float | None) -> Cluster | None:
-    """Return the cluster whose nearer edge is nearest to the price, with that distance."""
-    if not clusters:
-        return None
-    distance = [max(cluster.low - price, price - cluster.high, 0.0) / price for cluster in clusters]
-    near = int(np.argmin(distance))
-    return Cluster(
-        low=clusters[near].low,
-        high=clusters[near].high,
-        peak=clusters[near].peak,
-        amount=clusters[near].amount,
-        distance=distance[near],
-        distance_volatility=distance[near] / volatility if volatility else None,
-    )
+    return tuple(out)
 
 
 def _imbalance(share: float, middle: NDArray[np.float64], whole: NDArray[np.float64], price: float) -> Imbalance:

@@ -5,7 +5,9 @@ AskError
 ├── InvalidField     a field of the question is not allowed
 ├── OutsideCoverage  a moment for which there is no data
 ├── MissingInput     the model cannot do without something that is not there
-└── Refused          the server cannot do this as it is
+├── Refused          the server cannot do this as it is
+├── SlowReader       more waits for a reader than is kept
+└── Stopping         the server stops
 """
 
 from __future__ import annotations
@@ -78,3 +80,18 @@ class Refused(AskError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SlowReader(AskError):
+    """A reader leaves more unread than is kept for it."""
+
+    reason = "READER_TOO_SLOW"
+
+
+class Stopping(AskError):
+    """The server stops; whoever asks another, or this one when it is back, goes on there."""
+
+    reason = "SERVER_STOPS"
+
+    def __init__(self) -> None:
+        super().__init__("the server stops: ask again when it is back")

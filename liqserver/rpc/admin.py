@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+import duckdb
 
 from liqserver.config import DEFAULT_VENUE
-from liqserver.live.engine import LevelsEngine
-from liqserver.live.errors import InvalidField, Refused
+from liqserver.live.errors import InvalidField, Refused, UnknownName
+from liqserver.live.feed import Feed
 from liqserver.store.archive import ArchiveError
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, Progress, Status, ingest
@@ -25,6 +31,13 @@ _STATUSES = {
 }
 
 
+# Of one message of ListFiles: some hundred kilobytes.
+_FILES_OF_A_MESSAGE = 1_000
+_PATHS_SHOWN = 3
+# A tenth of the processor time of what answers, where both want it.
+_NICENESS = 10
+
+
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     """Changes the server's data while it answers.
 
@@ -32,15 +45,15 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     ----------
     database : Database
         Written to.
-    engine : LevelsEngine
+    feed : Feed
         Told which markets changed.
     executor : Executor
-        Of one thread: one ingest at a time.
+        Of one thread: one ingest at a time. The rest of the calls does not wait for it.
     """
 
-    def __init__(self, database: Database, engine: LevelsEngine, executor: Executor) -> None:
+    def __init__(self, database: Database, feed: Feed, executor: Executor) -> None:
         self._database = database
-        self._engine = engine
+        self._feed = feed
         self._executor = executor
 
     async def Ingest(  # noqa: N802
@@ -67,6 +80,33 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
             await running
         finally:
             left.set()
+
+    async def ListFiles(  # noqa: N802
+        self, request: admin_pb2.ListFilesRequest, context: object
+    ) -> AsyncIterator[admin_pb2.ListFilesResponse]:
+        """Yield the ledger, so many files at a time."""
+        files = await asyncio.to_thread(self._files, request)
+        for first in range(0, len(files), _FILES_OF_A_MESSAGE):
+            yield admin_pb2.ListFilesResponse(files=files[first : first + _FILES_OF_A_MESSAGE])
+
+    def _files(self, request: admin_pb2.ListFilesRequest) -> list[admin_pb2.StoredFile]:
+        cur = self._database.cursor()
+        try:
+            known = cur.execute("SELECT symbol_id, venue, symbol FROM symbols ORDER BY venue, symbol").fetchall()
+            wanted = [of for of in known if request.venue in ("", of[1]) and request.symbol in ("", of[2])]
+            if not wanted and (request.symbol or request.venue):
+                asked = ":".join(name for name in (request.venue, request.symbol) if name)
+                raise UnknownName("symbol", asked, (f"{venue}:{symbol}" for _, venue, symbol in known))
+            rows = cur.execute(
+                f"""
+                SELECT {", ".join(_STORED)} FROM ledger JOIN symbols USING (symbol_id)
+                WHERE symbol_id IN (SELECT unnest(?::INTEGER[])) ORDER BY file_id
+                """,  # noqa: S608 - names of ours
+                [[symbol_id for symbol_id, _, _ in wanted]],
+            ).fetchall()
+        finally:
+            cur.close()
+        return [_stored(dict(zip(_STORED, row, strict=True))) for row in rows]
 
     def _ingest(
         self,
@@ -95,27 +135,50 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 raise _ClientLeft
 
         try:
-            report = ingest(
-                self._database,
-                paths,
-                venue=venue,
-                base_bin=request.base_bin or None,
-                replace=request.replace,
-                quote_asset=request.quote_asset or DEFAULT_QUOTE_ASSET,
-                progress=progress,
-            )
+            # A thread of its own: what gave way stays behind, and the markets below are not to wait.
+            with ThreadPoolExecutor(1, thread_name_prefix="liqserver ingest", initializer=_give_way) as giving_way:
+                report = giving_way.submit(
+                    ingest,
+                    self._database,
+                    paths,
+                    venue=venue,
+                    base_bin=request.base_bin or None,
+                    replace=request.replace,
+                    quote_asset=request.quote_asset or DEFAULT_QUOTE_ASSET,
+                    progress=progress,
+                ).result()
         except _ClientLeft:
             return
         except ArchiveError as error:
-            raise InvalidField("paths", ", ".join(request.paths), f"which cannot be ingested: {error}") from None
+            # Errors travel in headers, which have a limit.
+            shown = ", ".join(request.paths) if len(paths) <= _PATHS_SHOWN else f"{len(paths)} paths"
+            raise InvalidField("paths", shown, f"which cannot be ingested: {error}") from None
         except StoreError as error:
+            if isinstance(error.__cause__, duckdb.FatalException):
+                # Until the server starts anew nothing can be read either.
+                changed.clear()
             raise Refused("INGEST_REFUSED", str(error)) from None
         finally:
             # What went in shows even if the rest did not.
             for symbol in sorted(changed):
-                self._engine.refresh(venue, symbol)
+                self._feed.refresh(venue, symbol)
         for file in report.of(Status.NOT_READ):
             tell(_progress(now, file))
+
+
+# Columns of the ledger and of its symbols that are fields of a message.
+_STORED = tuple(admin_pb2.StoredFile.DESCRIPTOR.fields_by_name)
+
+
+def _stored(columns: dict[str, Any]) -> admin_pb2.StoredFile:
+    return admin_pb2.StoredFile(**columns | {"notices": json.loads(columns["notices"])})
+
+
+def _give_way() -> None:
+    """Let answers go first where there are not processors enough; threads that this one starts do so as well."""
+    # Elsewhere it would be the whole process.
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class _ClientLeft(Exception):

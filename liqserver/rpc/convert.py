@@ -27,6 +27,7 @@ from liqserver.live.answers import (
     Sides,
 )
 from liqserver.live.errors import InvalidField
+from liqserver.live.views import Position, ViewState
 from liqserver.models.parameters import Compat, MarginFormula, Parameters, Tier
 from liqserver.v1 import common_pb2, liquidation_pb2
 
@@ -138,10 +139,7 @@ def _parameters(message: common_pb2.ModelParameters, within: str = "query") -> P
 def levels_response(answer: LevelsAnswer) -> bytes:
     """Return the encoded ``GetLevelsResponse``, without ``generated_at``."""
     columns = liquidation_pb2.LevelColumns()
-    pack(columns, "price", answer.price)
-    _pack_sides(columns, "", answer.amount)
-    for t, leverage in enumerate(answer.leverage):
-        _pack_sides(columns.tiers.add(leverage=leverage), "", answer.by_tier[:, t])
+    _pack_levels(columns, answer)
     response = liquidation_pb2.GetLevelsResponse(
         levels=columns,
         bin_size=answer.bin_size,
@@ -151,6 +149,13 @@ def levels_response(answer: LevelsAnswer) -> bytes:
         derived=None if answer.derived is None else _derived(answer.derived),
     )
     return response.SerializeToString()
+
+
+def _pack_levels(columns: liquidation_pb2.LevelColumns, answer: LevelsAnswer) -> None:
+    pack(columns, "price", answer.price)
+    _pack_sides(columns, "", answer.amount)
+    for t, leverage in enumerate(answer.leverage):
+        _pack_sides(columns.tiers.add(leverage=leverage), "", answer.by_tier[:, t])
 
 
 def _totals(answer: LevelsAnswer) -> liquidation_pb2.BookTotals:
@@ -257,7 +262,73 @@ def audit_response(answer: AuditAnswer, generated_at: int) -> liquidation_pb2.Ge
 
 def replayed(levels: bytes) -> bytes:
     """Return the encoded ``ReplayLevelsResponse`` of an encoded ``GetLevelsResponse``."""
-    return _varint(1 << 3 | 2) + _varint(len(levels)) + levels
+    return _embedded(1, levels)
+
+
+def stream_position(message: liquidation_pb2.StreamLevelsRequest) -> Position | None:
+    """Return where an earlier stream was left, if the request tells."""
+    if not message.HasField("resume_from"):
+        return None
+    return Position(message.resume_from.epoch, message.resume_from.sequence)
+
+
+def generated_at(now: int) -> bytes:
+    """Return the time an encoded ``GetLevelsResponse`` leaves, to append to it: fields merge on the wire."""
+    return liquidation_pb2.GetLevelsResponse(provenance=common_pb2.Provenance(generated_at=now)).SerializeToString()
+
+
+def snapshot_update(position: Position, levels: bytes) -> bytes:
+    """Return the encoded ``StreamLevelsResponse`` of an encoded ``GetLevelsResponse``, without ``sent_at``."""
+    return liquidation_pb2.StreamLevelsResponse(position=_position(position)).SerializeToString() + _embedded(3, levels)
+
+
+def delta_update(state: ViewState, after: int) -> bytes:
+    """Return the encoded ``StreamLevelsResponse`` with the bins told after update ``after``, without ``sent_at``."""
+    changed = state.since(after)
+    delta = liquidation_pb2.LevelsDelta(
+        after_sequence=after, totals=_totals(changed), live=_live_provenance(changed.provenance)
+    )
+    # There even if no bin was told.
+    delta.levels.SetInParent()
+    _pack_levels(delta.levels, changed)
+    return liquidation_pb2.StreamLevelsResponse(position=_position(state.position), delta=delta).SerializeToString()
+
+
+def heartbeat_update(of: Provenance, position: Position | None, now: int) -> bytes:
+    """Return the encoded ``StreamLevelsResponse`` that tells how far the inputs reach, without ``sent_at``."""
+    message = liquidation_pb2.StreamLevelsResponse(
+        heartbeat=liquidation_pb2.Heartbeat(as_of=of.as_of, watermarks=_watermarks(of, now))
+    )
+    if position is not None:
+        message.position.CopyFrom(_position(position))
+    return message.SerializeToString()
+
+
+def sent_at(now: int) -> bytes:
+    """Return the time an encoded ``StreamLevelsResponse`` leaves, to append to it."""
+    return liquidation_pb2.StreamLevelsResponse(sent_at=now).SerializeToString()
+
+
+def on_credit(message: bytes) -> bytes:
+    """Return the encoded ``StreamLevelsOnCreditResponse`` of an encoded ``StreamLevelsResponse``."""
+    return _embedded(1, message)
+
+
+def _embedded(field: int, message: bytes) -> bytes:
+    return _varint(field << 3 | 2) + _varint(len(message)) + message
+
+
+def _position(of: Position) -> liquidation_pb2.StreamPosition:
+    return liquidation_pb2.StreamPosition(epoch=of.epoch, sequence=of.sequence)
+
+
+def _live_provenance(of: Provenance) -> liquidation_pb2.LiveProvenance:
+    whole = provenance(of)
+    live = liquidation_pb2.LiveProvenance(watermarks=whole.watermarks)
+    for field in live.DESCRIPTOR.fields:
+        if field.name != "watermarks":
+            setattr(live, field.name, getattr(whole, field.name))
+    return live
 
 
 def _pack_sides(message: Message, prefix: str, columns: NDArray[np.float64]) -> None:
@@ -295,10 +366,7 @@ def provenance(of: Provenance) -> common_pb2.Provenance:
         venue=of.venue,
         symbol=of.symbol,
         as_of=of.as_of,
-        watermarks=[
-            common_pb2.Watermark(kind=DATA_KINDS[kind], ts_event=ts, ts_init=ts, staleness=of.as_of - ts)
-            for kind, ts in of.watermarks.items()
-        ],
+        watermarks=_watermarks(of, of.as_of),
         staleness=of.staleness,
         model=of.model,
         parameters=parameters(of.parameters),
@@ -318,6 +386,14 @@ def provenance(of: Provenance) -> common_pb2.Provenance:
         history_start=of.history_start,
         notices=of.notices,
     )
+
+
+def _watermarks(of: Provenance, now: int) -> list[common_pb2.Watermark]:
+    """Return how far each input reaches, staleness against ``now``."""
+    return [
+        common_pb2.Watermark(kind=DATA_KINDS[kind], ts_event=ts, ts_init=ts, staleness=now - ts)
+        for kind, ts in of.watermarks.items()
+    ]
 
 
 def parameters(of: Parameters) -> common_pb2.ModelParameters:

@@ -16,7 +16,16 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from liqserver.live.errors import AskError, InvalidField, MissingInput, OutsideCoverage, Refused, UnknownName
+from liqserver.live.errors import (
+    AskError,
+    InvalidField,
+    MissingInput,
+    OutsideCoverage,
+    Refused,
+    SlowReader,
+    Stopping,
+    UnknownName,
+)
 
 DOMAIN = "liqserver"
 
@@ -26,6 +35,8 @@ CATALOGUE: dict[type[AskError], int] = {
     OutsideCoverage: code_pb2.OUT_OF_RANGE,
     MissingInput: code_pb2.FAILED_PRECONDITION,
     Refused: code_pb2.FAILED_PRECONDITION,
+    SlowReader: code_pb2.RESOURCE_EXHAUSTED,
+    Stopping: code_pb2.UNAVAILABLE,
 }
 
 log = logging.getLogger(__name__)

@@ -36,6 +36,10 @@ class AnswerInterceptor(grpc.aio.ServerInterceptor):
                 wrapped = grpc.unary_unary_rpc_method_handler(
                     _guarded(handler.unary_unary), handler.request_deserializer, _serialized
                 )
+            elif handler.stream_stream is not None:
+                wrapped = grpc.stream_stream_rpc_method_handler(
+                    _guarded_stream(cast("Streaming", handler.stream_stream)), handler.request_deserializer, _serialized
+                )
             else:
                 wrapped = grpc.unary_stream_rpc_method_handler(
                     _guarded_stream(cast("Streaming", handler.unary_stream)), handler.request_deserializer, _serialized

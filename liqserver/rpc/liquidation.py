@@ -12,9 +12,11 @@ from google.protobuf.message import Message
 
 from liqserver.live.engine import LevelsEngine
 from liqserver.rpc import convert
+from liqserver.rpc.alerts import AlertStreams
 from liqserver.rpc.encoded import EncodedAnswers
 from liqserver.rpc.recorded import RecordedLiquidations
-from liqserver.v1 import common_pb2, liquidation_pb2, liquidation_pb2_grpc
+from liqserver.rpc.streams import LevelStreams
+from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc
 
 # Answers of a replay computed at once: calls of others wait for no longer than these take.
 _REPLAY_BATCH = 8
@@ -29,6 +31,10 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         Answers questions.
     recorded : RecordedLiquidations
         Answers what was recorded.
+    streams : LevelStreams
+        Streams levels as they change.
+    alerts : AlertStreams
+        Streams alerts.
     executor : Executor
         Where answers that are not at hand are computed, off the event loop.
     clock : callable
@@ -36,10 +42,18 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
     """
 
     def __init__(
-        self, engine: LevelsEngine, recorded: RecordedLiquidations, executor: Executor, clock: Callable[[], int]
+        self,
+        engine: LevelsEngine,
+        recorded: RecordedLiquidations,
+        streams: LevelStreams,
+        alerts: AlertStreams,
+        executor: Executor,
+        clock: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._recorded = recorded
+        self._streams = streams
+        self._alerts = alerts
         self._executor = executor
         self._clock = clock
         self._encoded = EncodedAnswers()
@@ -89,6 +103,24 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
             for encoded in batch:
                 yield convert.replayed(encoded + self._stamp())
 
+    def WatchAlerts(  # noqa: N802
+        self, request: liquidation_pb2.WatchAlertsRequest, context: object
+    ) -> AsyncIterator[liquidation_pb2.WatchAlertsResponse]:
+        """Yield alerts."""
+        return self._alerts.watch(request)
+
+    def StreamLevels(  # type: ignore[override]  # noqa: N802
+        self, request: liquidation_pb2.StreamLevelsRequest, context: object
+    ) -> AsyncIterator[bytes]:
+        """Yield encoded updates of levels."""
+        return self._streams.serve(request)
+
+    def StreamLevelsOnCredit(  # type: ignore[override]  # noqa: N802
+        self, request_iterator: AsyncIterator[liquidation_pb2.StreamLevelsOnCreditRequest], context: object
+    ) -> AsyncIterator[bytes]:
+        """Yield encoded updates of levels, as many as the reader asks for."""
+        return self._streams.serve_on_credit(request_iterator)
+
     def _levels(self, request: liquidation_pb2.GetLevelsRequest) -> bytes:
         return convert.levels_response(
             self._engine.levels(convert.levels_query(request.query), _given(request, "as_of"))
@@ -130,9 +162,8 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         return map(convert.levels_response, answers)
 
     def _stamp(self) -> bytes:
-        """Return the time an encoded answer leaves, to append to it: fields merge on the wire."""
-        stamp = liquidation_pb2.GetLevelsResponse(provenance=common_pb2.Provenance(generated_at=self._clock()))
-        return stamp.SerializeToString()
+        """Return the time an encoded answer leaves, to append to it."""
+        return convert.generated_at(self._clock())
 
 
 def _given(request: Message, field: str) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import fields
 
 from liqserver.live.errors import UnknownName
 from liqserver.models.parameters import Compat, MarginFormula, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
+from liqserver.rpc.publish import PublishStreams
 from liqserver.store import coverage
 from liqserver.store.archive import Kind
 from liqserver.store.brackets import bracket_history
@@ -31,20 +32,25 @@ _DATA_KINDS = {
 
 
 class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
-    """Tells what the server has.
+    """Tells what the server has, takes what is published.
 
     Parameters
     ----------
     database : Database
         Open; each call uses a cursor of its own.
+    publishers : PublishStreams
+        Takes what is published.
     executor : Executor
         Where queries run, off the event loop.
     clock : callable
         UNIX nanoseconds of now.
     """
 
-    def __init__(self, database: Database, executor: Executor, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, publishers: PublishStreams, executor: Executor, clock: Callable[[], int]
+    ) -> None:
         self._database = database
+        self._publishers = publishers
         self._executor = executor
         self._clock = clock
 
@@ -66,6 +72,12 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         """Return the models, the default first."""
         models = sorted(MODELS.values(), key=lambda model: model.id != DEFAULT_MODEL)
         return market_data_pb2.ListModelsResponse(models=[_model(model) for model in models])
+
+    def Publish(  # noqa: N802
+        self, request_iterator: AsyncIterator[market_data_pb2.PublishRequest], context: object
+    ) -> AsyncIterator[market_data_pb2.PublishResponse]:
+        """Take batches of events, yield acknowledgements."""
+        return self._publishers.serve(request_iterator)
 
     def _coverage(self, request: market_data_pb2.GetCoverageRequest) -> market_data_pb2.GetCoverageResponse:
         cur = self._database.cursor()

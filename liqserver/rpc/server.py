@@ -19,11 +19,16 @@ from grpc_reflection.v1alpha import reflection
 
 from liqserver.kernel import warm_up
 from liqserver.live.engine import LevelsEngine
+from liqserver.live.feed import Feed
+from liqserver.live.views import Views
 from liqserver.rpc.admin import AdminServicer
+from liqserver.rpc.alerts import AlertStreams
 from liqserver.rpc.interceptor import AnswerInterceptor
 from liqserver.rpc.liquidation import LiquidationServicer
 from liqserver.rpc.market_data import MarketDataServicer
+from liqserver.rpc.publish import PublishStreams
 from liqserver.rpc.recorded import RecordedLiquidations
+from liqserver.rpc.streams import LevelStreams
 from liqserver.store.database import Database
 from liqserver.store.markets import StoreMarkets
 from liqserver.v1 import (
@@ -104,15 +109,27 @@ class Server:
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="liqserver")
         server = grpc.aio.server(interceptors=[AnswerInterceptor()], options=_OPTIONS)
         engine = LevelsEngine(StoreMarkets(self._database))
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver writer")
+        self._ingester = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver ingest")
+        feed = Feed(self._database, engine, self._clock)
+        self._publishers = PublishStreams(feed, self._executor, self._writer)
+        self.streams = LevelStreams(Views(engine, self._executor), self._clock)
+        self._alerts = AlertStreams(engine, self._executor, self._clock)
         liquidation_pb2_grpc.add_LiquidationServiceServicer_to_server(
-            LiquidationServicer(engine, RecordedLiquidations(self._database, self._clock), self._executor, self._clock),
+            LiquidationServicer(
+                engine,
+                RecordedLiquidations(self._database, self._clock),
+                self.streams,
+                self._alerts,
+                self._executor,
+                self._clock,
+            ),
             server,
         )
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(
-            MarketDataServicer(self._database, self._executor, self._clock), server
+            MarketDataServicer(self._database, self._publishers, self._executor, self._clock), server
         )
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver writer")
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self._database, engine, self._writer), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self._database, feed, self._ingester), server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -124,18 +141,22 @@ class Server:
             raise BindError(f"cannot listen on {self._address}: is another server running there?") from error
         await server.start()
         self._server = server
+        self._publishers.start()
         await asyncio.get_running_loop().run_in_executor(self._executor, warm_up)
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Report NOT_SERVING, let calls under way finish for at most ``grace`` seconds, then end."""
+        """Report NOT_SERVING, end streams, let calls under way finish for at most ``grace`` seconds, then end."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self.streams.stop()
+        self._alerts.stop()
         await self._server.stop(grace)
+        await self._publishers.stop()
         self._shut_down()
 
     def _shut_down(self) -> None:
-        self._executor.shutdown()
-        self._writer.shutdown()
+        for executor in (self._executor, self._ingester, self._writer):
+            executor.shutdown()
 
     async def _set_health(self, status: int) -> None:
         for service in ("", *_SERVICES):

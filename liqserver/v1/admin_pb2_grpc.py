@@ -40,6 +40,11 @@ class AdminServiceStub:
                 request_serializer=liqserver_dot_v1_dot_admin__pb2.IngestRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_admin__pb2.IngestResponse.FromString,
                 _registered_method=True)
+        self.ListFiles = channel.unary_stream(
+                '/liqserver.v1.AdminService/ListFiles',
+                request_serializer=liqserver_dot_v1_dot_admin__pb2.ListFilesRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_admin__pb2.ListFilesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -51,7 +56,16 @@ class AdminServiceServicer:
 
         One at a time: a second call waits. A call that is cancelled ends after the file under way; what is in stays in.
         Errors: INVALID_ARGUMENT for a path that is not there or a field that is not allowed, FAILED_PRECONDITION when
-        the server holds its database for reading only.
+        the server holds its database for reading only, or there is no room on its disk.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFiles(self, request, context):
+        """Lists the archive files that are in, as the ledger has them: all of one moment, in several messages.
+
+        Errors: NOT_FOUND for a symbol or venue that the server does not have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -64,6 +78,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Ingest,
                     request_deserializer=liqserver_dot_v1_dot_admin__pb2.IngestRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_admin__pb2.IngestResponse.SerializeToString,
+            ),
+            'ListFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListFiles,
+                    request_deserializer=liqserver_dot_v1_dot_admin__pb2.ListFilesRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_admin__pb2.ListFilesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +113,33 @@ class AdminService:
             '/liqserver.v1.AdminService/Ingest',
             liqserver_dot_v1_dot_admin__pb2.IngestRequest.SerializeToString,
             liqserver_dot_v1_dot_admin__pb2.IngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/liqserver.v1.AdminService/ListFiles',
+            liqserver_dot_v1_dot_admin__pb2.ListFilesRequest.SerializeToString,
+            liqserver_dot_v1_dot_admin__pb2.ListFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from liqserver.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AlertKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALERT_KIND_UNSPECIFIED: _AlertKind.ValueType  # 0
+    """Not given."""
+    ALERT_KIND_NEAR_CLUSTER: _AlertKind.ValueType  # 1
+    """Price came near a cluster."""
+    ALERT_KIND_CLUSTER_FORMED: _AlertKind.ValueType  # 2
+    """A cluster formed."""
+    ALERT_KIND_CLUSTER_GREW: _AlertKind.ValueType  # 3
+    """A cluster grew."""
+    ALERT_KIND_CLUSTER_SWEPT: _AlertKind.ValueType  # 4
+    """A cluster was swept."""
+    ALERT_KIND_LIQUIDATIONS: _AlertKind.ValueType  # 5
+    """Estimated liquidations exceeded an amount."""
+    ALERT_KIND_STALE: _AlertKind.ValueType  # 6
+    """Data became stale."""
+    ALERT_KIND_FRESH: _AlertKind.ValueType  # 7
+    """Data is fresh again."""
+
+class AlertKind(_AlertKind, metaclass=_AlertKindEnumTypeWrapper):
+    """What an alert is about."""
+
+ALERT_KIND_UNSPECIFIED: AlertKind.ValueType  # 0
+"""Not given."""
+ALERT_KIND_NEAR_CLUSTER: AlertKind.ValueType  # 1
+"""Price came near a cluster."""
+ALERT_KIND_CLUSTER_FORMED: AlertKind.ValueType  # 2
+"""A cluster formed."""
+ALERT_KIND_CLUSTER_GREW: AlertKind.ValueType  # 3
+"""A cluster grew."""
+ALERT_KIND_CLUSTER_SWEPT: AlertKind.ValueType  # 4
+"""A cluster was swept."""
+ALERT_KIND_LIQUIDATIONS: AlertKind.ValueType  # 5
+"""Estimated liquidations exceeded an amount."""
+ALERT_KIND_STALE: AlertKind.ValueType  # 6
+"""Data became stale."""
+ALERT_KIND_FRESH: AlertKind.ValueType  # 7
+"""Data is fresh again."""
+Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
 @_typing.final
 class LevelsQuery(_message.Message):
@@ -1257,3 +1302,619 @@ class ReplayLevelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReplayLevelsResponse: _TypeAlias = ReplayLevelsResponse  # noqa: Y015
+
+@_typing.final
+class StreamLevelsRequest(_message.Message):
+    """Request of StreamLevels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    MAX_RATE_FIELD_NUMBER: _builtins.int
+    MIN_CHANGE_FIELD_NUMBER: _builtins.int
+    RESUME_FROM_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    max_rate: _builtins.float
+    """Most updates per second; 0 for as many as there are."""
+    min_change: _builtins.float
+    """Smallest change of a bin that is told, as a fraction of the side's amount in range, in [0, 1]; what was not told
+    adds up until it is.
+    """
+    heartbeat: _builtins.int
+    """Nanoseconds without an update after which a heartbeat is sent, 100 ms to 1 minute; 0 for one second."""
+    @_builtins.property
+    def query(self) -> Global___LevelsQuery:
+        """What to show; price_range moves with the price, the bin size stays. derived has no use here."""
+
+    @_builtins.property
+    def resume_from(self) -> Global___StreamPosition:
+        """Go on after this update of an earlier stream of the same request; a snapshot comes where that is not possible."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___LevelsQuery | None = ...,
+        max_rate: _builtins.float = ...,
+        min_change: _builtins.float = ...,
+        resume_from: Global___StreamPosition | None = ...,
+        heartbeat: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_resume_from", b"_resume_from", "query", b"query", "resume_from", b"resume_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_resume_from", b"_resume_from", "heartbeat", b"heartbeat", "max_rate", b"max_rate", "min_change", b"min_change", "query", b"query", "resume_from", b"resume_from"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__resume_from: _TypeAlias = _typing.Literal["resume_from"]  # noqa: Y015
+    _WhichOneofArgType__resume_from: _TypeAlias = _typing.Literal["_resume_from", b"_resume_from"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__resume_from) -> _WhichOneofReturnType__resume_from | None: ...
+
+Global___StreamLevelsRequest: _TypeAlias = StreamLevelsRequest  # noqa: Y015
+
+@_typing.final
+class StreamPosition(_message.Message):
+    """A place in the updates of a view."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Which numbering: it changes when the server begins a view anew."""
+    sequence: _builtins.int
+    """Number of the update."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamPosition: _TypeAlias = StreamPosition  # noqa: Y015
+
+@_typing.final
+class StreamLevelsResponse(_message.Message):
+    """One message of StreamLevels."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    SENT_AT_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    sent_at: _builtins.int
+    """UNIX nanoseconds of the server's clock when the message left."""
+    @_builtins.property
+    def position(self) -> Global___StreamPosition:
+        """Number of this update, and of a heartbeat that of the update before it."""
+
+    @_builtins.property
+    def snapshot(self) -> Global___GetLevelsResponse:
+        """All bins."""
+
+    @_builtins.property
+    def delta(self) -> Global___LevelsDelta:
+        """The bins that changed."""
+
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing changed."""
+
+    def __init__(
+        self,
+        *,
+        position: Global___StreamPosition | None = ...,
+        sent_at: _builtins.int = ...,
+        snapshot: Global___GetLevelsResponse | None = ...,
+        delta: Global___LevelsDelta | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "heartbeat", b"heartbeat", "position", b"position", "snapshot", b"snapshot", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "heartbeat", b"heartbeat", "position", b"position", "sent_at", b"sent_at", "snapshot", b"snapshot", "update", b"update"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_update: _TypeAlias = _typing.Literal["snapshot", "delta", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_update: _TypeAlias = _typing.Literal["update", b"update"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_update) -> _WhichOneofReturnType_update | None: ...
+
+Global___StreamLevelsResponse: _TypeAlias = StreamLevelsResponse  # noqa: Y015
+
+@_typing.final
+class LevelsDelta(_message.Message):
+    """Bins that changed. Amounts are what the bins hold now, not differences; a bin that holds nothing on either side is
+    one to remove.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEVELS_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """The update this one follows: a reader that is at another one has missed something."""
+    @_builtins.property
+    def levels(self) -> Global___LevelColumns:
+        """Changed bins, as in GetLevelsResponse.levels."""
+
+    @_builtins.property
+    def totals(self) -> Global___BookTotals:
+        """As in GetLevelsResponse."""
+
+    @_builtins.property
+    def live(self) -> Global___LiveProvenance:
+        """Of the provenance, what moves; the rest is as in the snapshot."""
+
+    def __init__(
+        self,
+        *,
+        after_sequence: _builtins.int = ...,
+        levels: Global___LevelColumns | None = ...,
+        totals: Global___BookTotals | None = ...,
+        live: Global___LiveProvenance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels", "live", b"live", "totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "levels", b"levels", "live", b"live", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LevelsDelta: _TypeAlias = LevelsDelta  # noqa: Y015
+
+@_typing.final
+class LiveProvenance(_message.Message):
+    """What changes in a provenance from update to update."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_FIELD_NUMBER: _builtins.int
+    WATERMARKS_FIELD_NUMBER: _builtins.int
+    STALENESS_FIELD_NUMBER: _builtins.int
+    CURRENT_PRICE_FIELD_NUMBER: _builtins.int
+    CURRENT_PRICE_SOURCE_FIELD_NUMBER: _builtins.int
+    CURRENT_PRICE_TS_FIELD_NUMBER: _builtins.int
+    OPEN_INTEREST_FIELD_NUMBER: _builtins.int
+    NO_LEVEL_SHARE_LONG_FIELD_NUMBER: _builtins.int
+    NO_LEVEL_SHARE_SHORT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_ENTRY_SHARE_LONG_FIELD_NUMBER: _builtins.int
+    UNKNOWN_ENTRY_SHARE_SHORT_FIELD_NUMBER: _builtins.int
+    INPUTS_HASH_FIELD_NUMBER: _builtins.int
+    KLINE_VOLUME_SHARE_FIELD_NUMBER: _builtins.int
+    LAST_PRICE_PATH_SHARE_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.int
+    """UNIX nanoseconds: the moment the levels speak of."""
+    staleness: _builtins.int
+    """As in Provenance."""
+    current_price: _builtins.float
+    """As in Provenance."""
+    current_price_source: _common_pb2.DataKind.ValueType
+    """As in Provenance."""
+    current_price_ts: _builtins.int
+    """As in Provenance."""
+    open_interest: _builtins.float
+    """As in Provenance."""
+    no_level_share_long: _builtins.float
+    """As in Provenance."""
+    no_level_share_short: _builtins.float
+    """As in Provenance."""
+    unknown_entry_share_long: _builtins.float
+    """As in Provenance."""
+    unknown_entry_share_short: _builtins.float
+    """As in Provenance."""
+    inputs_hash: _builtins.str
+    """As in Provenance."""
+    kline_volume_share: _builtins.float
+    """As in Provenance."""
+    last_price_path_share: _builtins.float
+    """As in Provenance."""
+    @_builtins.property
+    def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Watermark]:
+        """One row for each input in use."""
+
+    def __init__(
+        self,
+        *,
+        as_of: _builtins.int = ...,
+        watermarks: _abc.Iterable[_common_pb2.Watermark] | None = ...,
+        staleness: _builtins.int = ...,
+        current_price: _builtins.float = ...,
+        current_price_source: _common_pb2.DataKind.ValueType = ...,
+        current_price_ts: _builtins.int = ...,
+        open_interest: _builtins.float = ...,
+        no_level_share_long: _builtins.float = ...,
+        no_level_share_short: _builtins.float = ...,
+        unknown_entry_share_long: _builtins.float = ...,
+        unknown_entry_share_short: _builtins.float = ...,
+        inputs_hash: _builtins.str = ...,
+        kline_volume_share: _builtins.float = ...,
+        last_price_path_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "current_price", b"current_price", "current_price_source", b"current_price_source", "current_price_ts", b"current_price_ts", "inputs_hash", b"inputs_hash", "kline_volume_share", b"kline_volume_share", "last_price_path_share", b"last_price_path_share", "no_level_share_long", b"no_level_share_long", "no_level_share_short", b"no_level_share_short", "open_interest", b"open_interest", "staleness", b"staleness", "unknown_entry_share_long", b"unknown_entry_share_long", "unknown_entry_share_short", b"unknown_entry_share_short", "watermarks", b"watermarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveProvenance: _TypeAlias = LiveProvenance  # noqa: Y015
+
+@_typing.final
+class Heartbeat(_message.Message):
+    """Sign of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_FIELD_NUMBER: _builtins.int
+    WATERMARKS_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.int
+    """UNIX nanoseconds: the moment the levels speak of."""
+    @_builtins.property
+    def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Watermark]:
+        """How far the inputs reach; staleness is against the server's clock."""
+
+    def __init__(
+        self,
+        *,
+        as_of: _builtins.int = ...,
+        watermarks: _abc.Iterable[_common_pb2.Watermark] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "watermarks", b"watermarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class StreamLevelsOnCreditRequest(_message.Message):
+    """One message to StreamLevelsOnCredit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    credit: _builtins.int
+    """Further messages: how many more updates may be sent, at least 1."""
+    @_builtins.property
+    def open(self) -> Global___StreamLevelsRequest:
+        """The first message and only the first: what to show."""
+
+    def __init__(
+        self,
+        *,
+        open: Global___StreamLevelsRequest | None = ...,
+        credit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["open", b"open"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credit", b"credit", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamLevelsOnCreditRequest: _TypeAlias = StreamLevelsOnCreditRequest  # noqa: Y015
+
+@_typing.final
+class StreamLevelsOnCreditResponse(_message.Message):
+    """One message of StreamLevelsOnCredit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def message(self) -> Global___StreamLevelsResponse:
+        """As in StreamLevels."""
+
+    def __init__(
+        self,
+        *,
+        message: Global___StreamLevelsResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamLevelsOnCreditResponse: _TypeAlias = StreamLevelsOnCreditResponse  # noqa: Y015
+
+@_typing.final
+class WatchAlertsRequest(_message.Message):
+    """Request of WatchAlerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    RULES_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    heartbeat: _builtins.int
+    """Nanoseconds without an alert after which a heartbeat is sent; 0 for one second."""
+    @_builtins.property
+    def query(self) -> Global___LevelsQuery:
+        """Symbol, venue, bins, range, unit, model and parameters that the rules look at; the other fields have no use here."""
+
+    @_builtins.property
+    def rules(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertRule]:
+        """One to 32 rules."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___LevelsQuery | None = ...,
+        rules: _abc.Iterable[Global___AlertRule] | None = ...,
+        heartbeat: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "query", b"query", "rules", b"rules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchAlertsRequest: _TypeAlias = WatchAlertsRequest  # noqa: Y015
+
+@_typing.final
+class AlertRule(_message.Message):
+    """When to alert."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NEAR_CLUSTER_FIELD_NUMBER: _builtins.int
+    CLUSTER_CHANGE_FIELD_NUMBER: _builtins.int
+    LIQUIDATIONS_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    COOLDOWN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the rule in alerts; must differ from rule to rule."""
+    cooldown: _builtins.int
+    """Nanoseconds after an alert during which the rule is silent about the same thing."""
+    @_builtins.property
+    def near_cluster(self) -> Global___NearCluster:
+        """Price comes near a cluster."""
+
+    @_builtins.property
+    def cluster_change(self) -> Global___ClusterChange:
+        """A cluster forms, grows or is swept."""
+
+    @_builtins.property
+    def liquidations(self) -> Global___LiquidationBurst:
+        """Many liquidations by the model's estimate."""
+
+    @_builtins.property
+    def stale(self) -> Global___StaleData:
+        """Inputs fall behind."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        near_cluster: Global___NearCluster | None = ...,
+        cluster_change: Global___ClusterChange | None = ...,
+        liquidations: Global___LiquidationBurst | None = ...,
+        stale: Global___StaleData | None = ...,
+        cooldown: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster_change", b"cluster_change", "condition", b"condition", "liquidations", b"liquidations", "near_cluster", b"near_cluster", "stale", b"stale"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_change", b"cluster_change", "condition", b"condition", "cooldown", b"cooldown", "liquidations", b"liquidations", "name", b"name", "near_cluster", b"near_cluster", "stale", b"stale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["near_cluster", "cluster_change", "liquidations", "stale"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+
+Global___AlertRule: _TypeAlias = AlertRule  # noqa: Y015
+
+@_typing.final
+class NearCluster(_message.Message):
+    """Price comes within a distance of a cluster; again only after it has left by half as much more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    DISTANCE_VOLATILITY_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    distance: _builtins.float
+    """Distance as a fraction of the price; or"""
+    distance_volatility: _builtins.float
+    """in units of the realised volatility of a day."""
+    min_amount: _builtins.float
+    """Least amount of the cluster, in the query's unit."""
+    side: _common_pb2.Side.ValueType
+    """Side of the cluster; not given: both."""
+    def __init__(
+        self,
+        *,
+        distance: _builtins.float = ...,
+        distance_volatility: _builtins.float = ...,
+        min_amount: _builtins.float = ...,
+        side: _common_pb2.Side.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["distance", b"distance", "distance_volatility", b"distance_volatility", "min_amount", b"min_amount", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NearCluster: _TypeAlias = NearCluster  # noqa: Y015
+
+@_typing.final
+class ClusterChange(_message.Message):
+    """The nearest cluster of a side forms, grows or is swept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_AMOUNT_FIELD_NUMBER: _builtins.int
+    GROWTH_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    min_amount: _builtins.float
+    """Least amount of the cluster, in the query's unit."""
+    growth: _builtins.float
+    """It grew when it holds so much more than at the last alert about it, as a fraction, at least 0.05."""
+    side: _common_pb2.Side.ValueType
+    """Side of the cluster; not given: both."""
+    def __init__(
+        self,
+        *,
+        min_amount: _builtins.float = ...,
+        growth: _builtins.float = ...,
+        side: _common_pb2.Side.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["growth", b"growth", "min_amount", b"min_amount", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClusterChange: _TypeAlias = ClusterChange  # noqa: Y015
+
+@_typing.final
+class LiquidationBurst(_message.Message):
+    """Estimated liquidations within an interval exceed an amount; again only after they have fallen to half of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    interval: _builtins.int
+    """Nanoseconds, 1 minute to 1 day."""
+    min_amount: _builtins.float
+    """Least amount, in the query's unit."""
+    side: _common_pb2.Side.ValueType
+    """Which side is liquidated; not given: both, each by itself."""
+    def __init__(
+        self,
+        *,
+        interval: _builtins.int = ...,
+        min_amount: _builtins.float = ...,
+        side: _common_pb2.Side.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "min_amount", b"min_amount", "side", b"side"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidationBurst: _TypeAlias = LiquidationBurst  # noqa: Y015
+
+@_typing.final
+class StaleData(_message.Message):
+    """An input the model cannot do without is older than this against the server's clock."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGE_FIELD_NUMBER: _builtins.int
+    age: _builtins.int
+    """Nanoseconds."""
+    def __init__(
+        self,
+        *,
+        age: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StaleData: _TypeAlias = StaleData  # noqa: Y015
+
+@_typing.final
+class Alert(_message.Message):
+    """An event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    CURRENT_PRICE_FIELD_NUMBER: _builtins.int
+    STALENESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    rule: _builtins.str
+    """Name of the rule."""
+    kind: Global___AlertKind.ValueType
+    """What happened."""
+    as_of: _builtins.int
+    """UNIX nanoseconds: the moment it speaks of."""
+    side: _common_pb2.Side.ValueType
+    """Side of the positions; not given for stale data."""
+    amount: _builtins.float
+    """Amount: of the cluster, or liquidated in the interval; in the query's unit."""
+    current_price: _builtins.float
+    """Current price."""
+    staleness: _builtins.int
+    """Age of the oldest input, nanoseconds; of STALE and FRESH."""
+    message: _builtins.str
+    """One sentence for people."""
+    @_builtins.property
+    def cluster(self) -> Global___Cluster:
+        """The cluster, where there is one."""
+
+    def __init__(
+        self,
+        *,
+        rule: _builtins.str = ...,
+        kind: Global___AlertKind.ValueType = ...,
+        as_of: _builtins.int = ...,
+        side: _common_pb2.Side.ValueType = ...,
+        cluster: Global___Cluster | None = ...,
+        amount: _builtins.float = ...,
+        current_price: _builtins.float = ...,
+        staleness: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "as_of", b"as_of", "cluster", b"cluster", "current_price", b"current_price", "kind", b"kind", "message", b"message", "rule", b"rule", "side", b"side", "staleness", b"staleness"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alert: _TypeAlias = Alert  # noqa: Y015
+
+@_typing.final
+class WatchAlertsResponse(_message.Message):
+    """One message of WatchAlerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SENT_AT_FIELD_NUMBER: _builtins.int
+    ALERT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the alert in this stream, from 1; of a heartbeat that of the alert before it."""
+    sent_at: _builtins.int
+    """UNIX nanoseconds of the server's clock when the message left."""
+    @_builtins.property
+    def alert(self) -> Global___Alert:
+        """An alert."""
+
+    @_builtins.property
+    def heartbeat(self) -> Global___Heartbeat:
+        """Nothing happened."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        sent_at: _builtins.int = ...,
+        alert: Global___Alert | None = ...,
+        heartbeat: Global___Heartbeat | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "event", b"event", "heartbeat", b"heartbeat"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "event", b"event", "heartbeat", b"heartbeat", "sent_at", b"sent_at", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["alert", "heartbeat"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___WatchAlertsResponse: _TypeAlias = WatchAlertsResponse  # noqa: Y015

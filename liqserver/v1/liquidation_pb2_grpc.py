@@ -65,6 +65,21 @@ class LiquidationServiceStub:
                 request_serializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsResponse.FromString,
                 _registered_method=True)
+        self.StreamLevels = channel.unary_stream(
+                '/liqserver.v1.LiquidationService/StreamLevels',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsResponse.FromString,
+                _registered_method=True)
+        self.StreamLevelsOnCredit = channel.stream_stream(
+                '/liqserver.v1.LiquidationService/StreamLevelsOnCredit',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsOnCreditRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsOnCreditResponse.FromString,
+                _registered_method=True)
+        self.WatchAlerts = channel.unary_stream(
+                '/liqserver.v1.LiquidationService/WatchAlerts',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsResponse.FromString,
+                _registered_method=True)
 
 
 class LiquidationServiceServicer:
@@ -120,6 +135,32 @@ class LiquidationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamLevels(self, request, context):
+        """Levels as they change: a snapshot, then numbered deltas of changed bins, heartbeats in between.
+
+        A reader that is slower than the levels change is sent merged deltas, each of which names the update it follows;
+        what waits in the transport is not merged any more, so drain the stream eagerly or use StreamLevelsOnCredit.
+        Errors as in GetLevels; UNAVAILABLE when the server stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamLevelsOnCredit(self, request_iterator, context):
+        """The same, but nothing is sent that the reader has not asked for: the first message opens the stream, each further
+        one grants credit for so many updates. Heartbeats take no credit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchAlerts(self, request, context):
+        """Events in the levels that rules ask for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LiquidationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +193,21 @@ def add_LiquidationServiceServicer_to_server(servicer, server):
                     servicer.ReplayLevels,
                     request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsResponse.SerializeToString,
+            ),
+            'StreamLevels': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamLevels,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsResponse.SerializeToString,
+            ),
+            'StreamLevelsOnCredit': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamLevelsOnCredit,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsOnCreditRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsOnCreditResponse.SerializeToString,
+            ),
+            'WatchAlerts': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchAlerts,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -317,6 +373,87 @@ class LiquidationService:
             '/liqserver.v1.LiquidationService/ReplayLevels',
             liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsRequest.SerializeToString,
             liqserver_dot_v1_dot_liquidation__pb2.ReplayLevelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamLevels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/StreamLevels',
+            liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamLevelsOnCredit(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/liqserver.v1.LiquidationService/StreamLevelsOnCredit',
+            liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsOnCreditRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.StreamLevelsOnCreditResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/WatchAlerts',
+            liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

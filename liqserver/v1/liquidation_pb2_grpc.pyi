@@ -55,6 +55,19 @@ class LiquidationServiceStub:
 
     Only for models with a time axis. Errors as in GetLevels.
     """
+    StreamLevels: _grpc.UnaryStreamMultiCallable[_liquidation_pb2.StreamLevelsRequest, _liquidation_pb2.StreamLevelsResponse]
+    """Levels as they change: a snapshot, then numbered deltas of changed bins, heartbeats in between.
+
+    A reader that is slower than the levels change is sent merged deltas, each of which names the update it follows;
+    what waits in the transport is not merged any more, so drain the stream eagerly or use StreamLevelsOnCredit.
+    Errors as in GetLevels; UNAVAILABLE when the server stops.
+    """
+    StreamLevelsOnCredit: _grpc.StreamStreamMultiCallable[_liquidation_pb2.StreamLevelsOnCreditRequest, _liquidation_pb2.StreamLevelsOnCreditResponse]
+    """The same, but nothing is sent that the reader has not asked for: the first message opens the stream, each further
+    one grants credit for so many updates. Heartbeats take no credit.
+    """
+    WatchAlerts: _grpc.UnaryStreamMultiCallable[_liquidation_pb2.WatchAlertsRequest, _liquidation_pb2.WatchAlertsResponse]
+    """Events in the levels that rules ask for."""
 
 @_typing.type_check_only
 class LiquidationServiceAsyncStub(LiquidationServiceStub):
@@ -83,6 +96,19 @@ class LiquidationServiceAsyncStub(LiquidationServiceStub):
 
     Only for models with a time axis. Errors as in GetLevels.
     """
+    StreamLevels: _aio.UnaryStreamMultiCallable[_liquidation_pb2.StreamLevelsRequest, _liquidation_pb2.StreamLevelsResponse]  # type: ignore[assignment]
+    """Levels as they change: a snapshot, then numbered deltas of changed bins, heartbeats in between.
+
+    A reader that is slower than the levels change is sent merged deltas, each of which names the update it follows;
+    what waits in the transport is not merged any more, so drain the stream eagerly or use StreamLevelsOnCredit.
+    Errors as in GetLevels; UNAVAILABLE when the server stops.
+    """
+    StreamLevelsOnCredit: _aio.StreamStreamMultiCallable[_liquidation_pb2.StreamLevelsOnCreditRequest, _liquidation_pb2.StreamLevelsOnCreditResponse]  # type: ignore[assignment]
+    """The same, but nothing is sent that the reader has not asked for: the first message opens the stream, each further
+    one grants credit for so many updates. Heartbeats take no credit.
+    """
+    WatchAlerts: _aio.UnaryStreamMultiCallable[_liquidation_pb2.WatchAlertsRequest, _liquidation_pb2.WatchAlertsResponse]  # type: ignore[assignment]
+    """Events in the levels that rules ask for."""
 
 class LiquidationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Levels and what derives from them."""
@@ -144,5 +170,36 @@ class LiquidationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Only for models with a time axis. Errors as in GetLevels.
         """
+
+    @_abc_1.abstractmethod
+    def StreamLevels(
+        self,
+        request: _liquidation_pb2.StreamLevelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_liquidation_pb2.StreamLevelsResponse], _abc.AsyncIterator[_liquidation_pb2.StreamLevelsResponse]]:
+        """Levels as they change: a snapshot, then numbered deltas of changed bins, heartbeats in between.
+
+        A reader that is slower than the levels change is sent merged deltas, each of which names the update it follows;
+        what waits in the transport is not merged any more, so drain the stream eagerly or use StreamLevelsOnCredit.
+        Errors as in GetLevels; UNAVAILABLE when the server stops.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamLevelsOnCredit(
+        self,
+        request_iterator: _MaybeAsyncIterator[_liquidation_pb2.StreamLevelsOnCreditRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_liquidation_pb2.StreamLevelsOnCreditResponse], _abc.AsyncIterator[_liquidation_pb2.StreamLevelsOnCreditResponse]]:
+        """The same, but nothing is sent that the reader has not asked for: the first message opens the stream, each further
+        one grants credit for so many updates. Heartbeats take no credit.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchAlerts(
+        self,
+        request: _liquidation_pb2.WatchAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_liquidation_pb2.WatchAlertsResponse], _abc.AsyncIterator[_liquidation_pb2.WatchAlertsResponse]]:
+        """Events in the levels that rules ask for."""
 
 def add_LiquidationServiceServicer_to_server(servicer: LiquidationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -394,3 +394,355 @@ class ListModelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class PublishRequest(_message.Message):
+    """A batch of events of one symbol. The first message for a symbol on a stream may be without events: its answer tells
+    from where to send.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TRADES_FIELD_NUMBER: _builtins.int
+    MARK_PRICES_FIELD_NUMBER: _builtins.int
+    OPEN_INTEREST_FIELD_NUMBER: _builtins.int
+    FUNDING_FIELD_NUMBER: _builtins.int
+    LIQUIDATIONS_FIELD_NUMBER: _builtins.int
+    COMPLETE_UNTIL_FIELD_NUMBER: _builtins.int
+    TICK_SIZE_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    """Venue; needed for a symbol that is new, else as in LevelsQuery."""
+    symbol: _builtins.str
+    """Symbol."""
+    sequence: _builtins.int
+    """Number of the batch on this stream, ascending; the answer repeats it."""
+    complete_until: _builtins.int
+    """UNIX nanoseconds: no event of the symbol before this moment follows. Without it a minute ends when an event of a
+    later minute has come and the bound for late ones has passed.
+    """
+    tick_size: _builtins.float
+    """Smallest price step, quote units: needed for a symbol that is new, else not looked at."""
+    @_builtins.property
+    def trades(self) -> Global___TradeEvents:
+        """Trades."""
+
+    @_builtins.property
+    def mark_prices(self) -> Global___PriceEvents:
+        """Mark prices."""
+
+    @_builtins.property
+    def open_interest(self) -> Global___OpenInterestEvents:
+        """Open interest."""
+
+    @_builtins.property
+    def funding(self) -> Global___FundingEvents:
+        """Funding settlements."""
+
+    @_builtins.property
+    def liquidations(self) -> Global___LiquidationEvents:
+        """Recorded liquidations."""
+
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        trades: Global___TradeEvents | None = ...,
+        mark_prices: Global___PriceEvents | None = ...,
+        open_interest: Global___OpenInterestEvents | None = ...,
+        funding: Global___FundingEvents | None = ...,
+        liquidations: Global___LiquidationEvents | None = ...,
+        complete_until: _builtins.int | None = ...,
+        tick_size: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_complete_until", b"_complete_until", "complete_until", b"complete_until", "funding", b"funding", "liquidations", b"liquidations", "mark_prices", b"mark_prices", "open_interest", b"open_interest", "trades", b"trades"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_complete_until", b"_complete_until", "complete_until", b"complete_until", "funding", b"funding", "liquidations", b"liquidations", "mark_prices", b"mark_prices", "open_interest", b"open_interest", "sequence", b"sequence", "symbol", b"symbol", "tick_size", b"tick_size", "trades", b"trades", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__complete_until: _TypeAlias = _typing.Literal["complete_until"]  # noqa: Y015
+    _WhichOneofArgType__complete_until: _TypeAlias = _typing.Literal["_complete_until", b"_complete_until"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__complete_until) -> _WhichOneofReturnType__complete_until | None: ...
+
+Global___PublishRequest: _TypeAlias = PublishRequest  # noqa: Y015
+
+@_typing.final
+class TradeEvents(_message.Message):
+    """Trades in columns of equal length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    QTY_FIELD_NUMBER: _builtins.int
+    TAKER_BUY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Id of each trade, unique per symbol."""
+
+    @_builtins.property
+    def ts_event(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds."""
+
+    @_builtins.property
+    def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Quote units."""
+
+    @_builtins.property
+    def qty(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Base units."""
+
+    @_builtins.property
+    def taker_buy(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """Whether the taker bought."""
+
+    def __init__(
+        self,
+        *,
+        id: _abc.Iterable[_builtins.int] | None = ...,
+        ts_event: _abc.Iterable[_builtins.int] | None = ...,
+        price: _abc.Iterable[_builtins.float] | None = ...,
+        qty: _abc.Iterable[_builtins.float] | None = ...,
+        taker_buy: _abc.Iterable[_builtins.bool] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "price", b"price", "qty", b"qty", "taker_buy", b"taker_buy", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradeEvents: _TypeAlias = TradeEvents  # noqa: Y015
+
+@_typing.final
+class PriceEvents(_message.Message):
+    """Prices in columns of equal length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ts_event(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds."""
+
+    @_builtins.property
+    def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Quote units."""
+
+    def __init__(
+        self,
+        *,
+        ts_event: _abc.Iterable[_builtins.int] | None = ...,
+        price: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriceEvents: _TypeAlias = PriceEvents  # noqa: Y015
+
+@_typing.final
+class OpenInterestEvents(_message.Message):
+    """Open interest in columns of equal length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    OPEN_INTEREST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ts_event(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds, one row each."""
+
+    @_builtins.property
+    def open_interest(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Contracts, base units."""
+
+    def __init__(
+        self,
+        *,
+        ts_event: _abc.Iterable[_builtins.int] | None = ...,
+        open_interest: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["open_interest", b"open_interest", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenInterestEvents: _TypeAlias = OpenInterestEvents  # noqa: Y015
+
+@_typing.final
+class FundingEvents(_message.Message):
+    """Funding settlements in columns of equal length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    INTERVAL_HOURS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ts_event(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds of the settlement, one row each."""
+
+    @_builtins.property
+    def rate(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Rate that was settled, as a fraction."""
+
+    @_builtins.property
+    def interval_hours(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Hours the rate is for."""
+
+    def __init__(
+        self,
+        *,
+        ts_event: _abc.Iterable[_builtins.int] | None = ...,
+        rate: _abc.Iterable[_builtins.float] | None = ...,
+        interval_hours: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval_hours", b"interval_hours", "rate", b"rate", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FundingEvents: _TypeAlias = FundingEvents  # noqa: Y015
+
+@_typing.final
+class LiquidationEvents(_message.Message):
+    """Recorded liquidations in columns of equal length."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    SIDE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    QTY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ts_event(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds."""
+
+    @_builtins.property
+    def side(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.Side.ValueType]:
+        """Side of the position."""
+
+    @_builtins.property
+    def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Average price of the fills, quote units."""
+
+    @_builtins.property
+    def qty(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Filled contracts, base units."""
+
+    def __init__(
+        self,
+        *,
+        ts_event: _abc.Iterable[_builtins.int] | None = ...,
+        side: _abc.Iterable[_common_pb2.Side.ValueType] | None = ...,
+        price: _abc.Iterable[_builtins.float] | None = ...,
+        qty: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "qty", b"qty", "side", b"side", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidationEvents: _TypeAlias = LiquidationEvents  # noqa: Y015
+
+@_typing.final
+class PublishResponse(_message.Message):
+    """Answer to one batch, or news of what is stored (then without a sequence)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
+    ACCEPTS_FROM_FIELD_NUMBER: _builtins.int
+    WATERMARKS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    REPEATED_EVENTS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number of the batch; 0 for news."""
+    symbol: _builtins.str
+    """Symbol."""
+    venue: _builtins.str
+    """Venue."""
+    durable: _builtins.int
+    """UNIX nanoseconds: every event before this moment is stored and need never be sent again."""
+    accepts_from: _builtins.int
+    """UNIX nanoseconds: events before this moment are refused."""
+    accepted: _builtins.int
+    """Events of the batch that count."""
+    repeated_events: _builtins.int
+    """Events of the batch that had counted already."""
+    @_builtins.property
+    def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Watermark]:
+        """How far each kind reaches."""
+
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedEvent]:
+        """Events that were refused, with the reason; the others of the batch count."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        symbol: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        durable: _builtins.int = ...,
+        accepts_from: _builtins.int = ...,
+        watermarks: _abc.Iterable[_common_pb2.Watermark] | None = ...,
+        accepted: _builtins.int = ...,
+        repeated_events: _builtins.int = ...,
+        refused: _abc.Iterable[Global___RefusedEvent] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "accepts_from", b"accepts_from", "durable", b"durable", "refused", b"refused", "repeated_events", b"repeated_events", "sequence", b"sequence", "symbol", b"symbol", "venue", b"venue", "watermarks", b"watermarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishResponse: _TypeAlias = PublishResponse  # noqa: Y015
+
+@_typing.final
+class RefusedEvent(_message.Message):
+    """An event that was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TS_EVENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    kind: _common_pb2.DataKind.ValueType
+    """Which column set it stood in."""
+    index: _builtins.int
+    """Where, from 0."""
+    ts_event: _builtins.int
+    """UNIX nanoseconds it names."""
+    reason: _builtins.str
+    """Why: what it was and what is allowed."""
+    def __init__(
+        self,
+        *,
+        kind: _common_pb2.DataKind.ValueType = ...,
+        index: _builtins.int = ...,
+        ts_event: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "kind", b"kind", "reason", b"reason", "ts_event", b"ts_event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedEvent: _TypeAlias = RefusedEvent  # noqa: Y015

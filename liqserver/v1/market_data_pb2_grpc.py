@@ -50,6 +50,11 @@ class MarketDataServiceStub:
                 request_serializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.Publish = channel.stream_stream(
+                '/liqserver.v1.MarketDataService/Publish',
+                request_serializer=liqserver_dot_v1_dot_market__data__pb2.PublishRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_market__data__pb2.PublishResponse.FromString,
+                _registered_method=True)
 
 
 class MarketDataServiceServicer:
@@ -77,6 +82,16 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Publish(self, request_iterator, context):
+        """Market events in, acknowledgements out.
+
+        One message is one batch of one symbol. Every batch is answered once it counts; `durable` moves when it is stored.
+        After a break, resend what is later than `durable`: what counted before the break counts once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketDataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +109,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'Publish': grpc.stream_stream_rpc_method_handler(
+                    servicer.Publish,
+                    request_deserializer=liqserver_dot_v1_dot_market__data__pb2.PublishRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_market__data__pb2.PublishResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +198,33 @@ class MarketDataService:
             '/liqserver.v1.MarketDataService/ListModels',
             liqserver_dot_v1_dot_market__data__pb2.ListModelsRequest.SerializeToString,
             liqserver_dot_v1_dot_market__data__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Publish(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/liqserver.v1.MarketDataService/Publish',
+            liqserver_dot_v1_dot_market__data__pb2.PublishRequest.SerializeToString,
+            liqserver_dot_v1_dot_market__data__pb2.PublishResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class MarketDataServiceStub:
     """The symbols the server has data for."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListModelsRequest, _market_data_pb2.ListModelsResponse]
     """The models, their parameters and what they need."""
+    Publish: _grpc.StreamStreamMultiCallable[_market_data_pb2.PublishRequest, _market_data_pb2.PublishResponse]
+    """Market events in, acknowledgements out.
+
+    One message is one batch of one symbol. Every batch is answered once it counts; `durable` moves when it is stored.
+    After a break, resend what is later than `durable`: what counted before the break counts once.
+    """
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -51,6 +57,12 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """The symbols the server has data for."""
     ListModels: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListModelsRequest, _market_data_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models, their parameters and what they need."""
+    Publish: _aio.StreamStreamMultiCallable[_market_data_pb2.PublishRequest, _market_data_pb2.PublishResponse]  # type: ignore[assignment]
+    """Market events in, acknowledgements out.
+
+    One message is one batch of one symbol. Every batch is answered once it counts; `durable` moves when it is stored.
+    After a break, resend what is later than `durable`: what counted before the break counts once.
+    """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """Market data the server holds."""
@@ -78,5 +90,17 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.ListModelsResponse, _abc.Awaitable[_market_data_pb2.ListModelsResponse]]:
         """The models, their parameters and what they need."""
+
+    @_abc_1.abstractmethod
+    def Publish(
+        self,
+        request_iterator: _MaybeAsyncIterator[_market_data_pb2.PublishRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_pb2.PublishResponse], _abc.AsyncIterator[_market_data_pb2.PublishResponse]]:
+        """Market events in, acknowledgements out.
+
+        One message is one batch of one symbol. Every batch is answered once it counts; `durable` moves when it is stored.
+        After a break, resend what is later than `durable`: what counted before the break counts once.
+        """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -111,6 +111,7 @@ def test_levels_every_field_is_decoded(ask: Ask, server: Standin) -> None:
         (liqclient.Audit, liquidation_pb2.GetAuditResponse),
         (liqclient.IngestProgress, admin_pb2.IngestResponse),
         (liqclient.IngestedFile, admin_pb2.IngestedFile),
+        (liqclient.StoredFile, admin_pb2.StoredFile),
         (liqclient.KindCoverage, market_data_pb2.KindCoverage),
         (liqclient.SymbolCoverage, market_data_pb2.SymbolCoverage),
         (liqclient.SymbolInfo, market_data_pb2.SymbolInfo),

@@ -37,6 +37,9 @@ class Markets:
         self.read += 1
         return self.markets[venue, symbol]
 
+    def grown(self, market: Market, history: History) -> Market:
+        return replace(market, history=history)
+
 
 def steps(count: int = 40) -> History:
     rng = np.random.default_rng(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 
 import liqclient
-from liqserver.rpc.server import EmbeddedServer, Server
+from liqserver.rpc.server import EmbeddedServer
+from liqserver.store.archive import Kind
 from liqserver.store.database import Database
 from liqserver.store.ingest import ingest
+from tests.rpc.owned import owned
+from tests.store.archive_files import DAY as DECEMBER
+from tests.store.archive_files import candle, text_of, write_file
 
 DAY = 86_400_000_000_000
 FIRST_DAY, SECOND_DAY = "2025-09-01", "2025-09-02"
@@ -24,28 +28,8 @@ FIRST_DAY, SECOND_DAY = "2025-09-01", "2025-09-02"
 @contextmanager
 def owning(path: Path) -> Iterator[liqclient.Client]:
     """Yield a client of a server that may write to the database at ``path``."""
-    started, done = threading.Event(), asyncio.Event()
-    held: list[tuple[Server, asyncio.AbstractEventLoop]] = []
-
-    async def run() -> None:
-        with Database(path) as database:
-            server = Server(database, "127.0.0.1", 0)
-            await server.start()
-            held.append((server, asyncio.get_running_loop()))
-            started.set()
-            await done.wait()
-            await server.stop(1.0)
-
-    serving = threading.Thread(target=lambda: asyncio.run(run()))
-    serving.start()
-    assert started.wait(30)
-    [(server, loop)] = held
-    try:
-        with liqclient.Client(server.target) as client:
-            yield client
-    finally:
-        loop.call_soon_threadsafe(done.set)
-        serving.join()
+    with owned(path) as target, liqclient.Client(target) as client:
+        yield client
 
 
 def files(archive: Path, *days: str) -> list[Path]:
@@ -97,16 +81,12 @@ def test_ingest_bad_file_is_rejected_with_its_reason_and_the_others_go_in(
 
 
 def test_ingest_goes_on_answering_meanwhile(first_day: Path, market_archive: Path) -> None:
-    with owning(first_day) as client, liqclient.Client(client_target(client)) as other:
+    with owned(first_day) as target, liqclient.Client(target) as client, liqclient.Client(target) as other:
         answered = 0
         for _ in client.ingest(files(market_archive, SECOND_DAY)):
             assert other.levels("BTCUSDT").price.size
             answered += 1
         assert answered > 3
-
-
-def client_target(client: liqclient.Client) -> str:
-    return repr(client).removeprefix("<Client ").removesuffix(">")
 
 
 def test_ingest_client_that_leaves_ends_it_after_the_file_under_way(first_day: Path, market_archive: Path) -> None:
@@ -172,3 +152,58 @@ def test_server_stopped_while_it_ingests_ends_clean(first_day: Path, market_arch
     with Database(first_day) as database:
         report = ingest(database, files(market_archive, SECOND_DAY))
     assert not [file for file in report.files if file.status.value == "rejected"]
+
+
+def test_files_are_what_was_ingested(first_day: Path, market_archive: Path) -> None:
+    wanted = [(path.name, path.read_bytes()) for path in files(market_archive, FIRST_DAY)]
+    with owning(first_day) as client:
+        before = client.files()
+        assert {(file.name, file.sha256, file.bytes) for file in before} == {
+            (name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in wanted
+        }
+        assert {(file.venue, file.symbol) for file in before} == {("BINANCE", "BTCUSDT")}
+        [metrics] = [file for file in before if file.kind == "metrics"]
+        assert (metrics.rows, metrics.period) == (288, 300_000_000_000)
+        assert metrics.ts_end - metrics.ts_start == DAY
+        [trades] = [file for file in before if file.kind == "aggTrades"]
+        assert trades.period is None
+        assert trades.rows > trades.stored_rows > 0
+
+        later = {at.file.path: at.file for at in client.ingest(files(market_archive, SECOND_DAY)) if at.file}
+        after = client.files("BTCUSDT", "BINANCE")
+        # In the order in which they came in, the former ones first.
+        assert after[: len(before)] == before
+        new = [of for of in later.values() if of.status == "ingested"]
+        assert [(file.name, file.rows, file.ts_end) for file in after[len(before) :]] == [
+            (Path(of.path).name, of.rows, of.ts_end) for of in new
+        ]
+
+
+def test_files_of_a_symbol_and_of_a_venue(first_day: Path, tmp_path: Path) -> None:
+    other = write_file(tmp_path / "klines", "ETHUSDT-5m-2025-12-01.zip", text_of(Kind.KLINES, [candle(DECEMBER)]))
+    with owning(first_day) as client:
+        list(client.ingest([other], venue="ELSEWHERE"))
+        everything = client.files()
+        [eth] = client.files("ETHUSDT")
+        assert [eth] == client.files(venue="ELSEWHERE")
+        assert (eth.venue, eth.symbol, eth.kind, eth.rows) == ("ELSEWHERE", "ETHUSDT", "klines", 1)
+        assert client.files("BTCUSDT") == [file for file in everything if file != eth]
+        with pytest.raises(liqclient.NotFound) as caught:
+            client.files("ETHUSDT", "BINANCE")
+        assert "BINANCE:BTCUSDT" in str(caught.value.known)
+
+
+def test_files_of_a_long_ledger_come_in_several_messages(first_day: Path) -> None:
+    with Database(first_day) as database, database.transaction() as cur:
+        [(files_in,)] = cur.execute("SELECT count(*) FROM ledger").fetchall()
+        cur.execute("INSERT INTO ledger SELECT l.* REPLACE (100 + i AS file_id) FROM ledger l, range(600) r(i)")
+    with owning(first_day) as client:
+        assert len(client.files()) == 601 * files_in > 2_000
+
+
+def test_files_are_listed_while_an_ingest_runs(first_day: Path, market_archive: Path) -> None:
+    with owned(first_day) as target, liqclient.Client(target) as client, liqclient.Client(target) as other:
+        progress = client.ingest(files(market_archive, SECOND_DAY))
+        next(progress)
+        assert len(other.files(timeout=5)) >= 5
+        list(progress)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from liqserver.cli.ingest import ingest
 from liqserver.store.archive import Kind
 from liqserver.store.database import Database
+from tests.rpc.owned import owned
 from tests.store.archive_files import DAY, DAY_MS, candle, text_of, trade, trades, write_file
 
 app = typer.Typer()
@@ -116,6 +117,61 @@ def test_options_reach_the_store(tmp_path: Path, archive: Path, monkeypatch: pyt
     other = run(archive, "--venue", "BYBIT", "--base-bin", "10")
     assert other.exit_code == 2
     assert "has flow bins of 20" in other.stderr
+
+
+def test_a_server_does_it_and_all_looks_the_same(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_file(archive, "BTCUSDT-aggTrades-2025-12-03.zip", "")
+    here = run(archive, "--db", tmp_path / "here.duckdb")
+    with Database(tmp_path / "there.duckdb"):
+        pass
+    monkeypatch.chdir(archive.parent)
+    with owned(tmp_path / "there.duckdb") as target:
+        # A path from this process's folder is made absolute.
+        there = run(archive.name, "--target", target)
+        assert there.exit_code == here.exit_code == 1
+        assert there.stdout == here.stdout
+        again = {of: run(archive, "--target", target, "--format", of) for of in ("json", "csv")}
+    counts = json.loads(again["json"].stdout)["counts"]
+    assert counts == {"ingested": 0, "already ingested": 3, "rejected": 1, "not read": 1}
+    local = run(archive, "--db", tmp_path / "here.duckdb", "--format", "csv")
+    without_seconds = [
+        [{**row, "seconds": ""} for row in csv.DictReader(io.StringIO(text))]
+        for text in (again["csv"].stdout, local.stdout)
+    ]
+    assert without_seconds[0] == without_seconds[1]
+    assert again["csv"].exit_code == again["json"].exit_code == 1
+    with Database(tmp_path / "there.duckdb", read_only=True) as db:
+        assert db.cursor().execute("SELECT count(*) FROM ledger").fetchall() == [(3,)]
+
+
+def test_options_reach_the_server(tmp_path: Path, archive: Path) -> None:
+    with owned(tmp_path / "x.duckdb") as target:
+        assert run(archive, "--target", target, "--venue", "BYBIT", "--base-bin", "20").exit_code == 0
+        write_file(archive, "BTCUSDT-5m-2025-12-01.zip", text_of(Kind.KLINES, [candle(DAY, volume=8)]))
+        refused = run(archive, "--target", target, "--venue", "BYBIT")
+        assert refused.exit_code == 1
+        assert "--replace" in refused.stdout
+        assert run(archive, "--target", target, "--venue", "BYBIT", "--replace").exit_code == 0
+        other = run(archive, "--target", target, "--venue", "BYBIT", "--base-bin", "10")
+        assert other.exit_code == 2
+        assert "has flow bins of 20" in other.stderr
+    with Database(tmp_path / "x.duckdb") as db:
+        assert db.cursor().execute("SELECT venue, base_bin FROM symbols").fetchall() == [("BYBIT", 20.0)]
+
+
+def test_a_server_that_cannot_do_it(tmp_path: Path, archive: Path) -> None:
+    with owned(tmp_path / "x.duckdb") as target:
+        missing = run(tmp_path / "nowhere", "--target", target)
+        both = run(archive, "--target", target, "--db", tmp_path / "x.duckdb")
+    assert missing.exit_code == both.exit_code == 2
+    assert f"{tmp_path / 'nowhere'} does not exist" in missing.stderr
+    assert "give --target or --db, not both" in both.stderr
+    gone = run(archive, "--target", target)
+    assert gone.exit_code == 2
+    assert "liqserver serve" in gone.stderr
+    assert gone.stdout == ""
 
 
 def test_help_says_what_it_does() -> None:
