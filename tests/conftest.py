@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Before grpc is imported: its handlers of fork() write into the standard error of commands that tests start.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 from liqserver.rpc.server import EmbeddedServer
 from liqserver.simulate.archive import write_archive
 from liqserver.simulate.config import SimulationConfig

@@ -234,7 +234,8 @@ def _advance_side(
     # A position's bin is entry price * per_price - origin, cut to an integer (nothing lies below bin 0).
     per_price = ratio * per_width
     origin = shift * per_width + (first_bin - _EDGE)
-    qty = np.empty(most_rows)
+    qty, units = np.empty(most_rows), np.empty(tiers)
+    fastest = hazard.max()
     total = _total(mass, unplaced)
     levelled = weight[:tiers].sum()
     most = 1.0 / levelled
@@ -316,10 +317,13 @@ def _advance_side(
                 share = opened / weighted
                 for row in range(first_row, last_row):
                     qty[row - first_row] = share * (by_buy * flow_buy[row] + by_sell * flow_sell[row])
+                # By itself, so that the divisions of several tiers are done at once.
+                for t in range(tiers):
+                    units[t] = weight[t] * more / scale[t]
                 for t in range(tiers):
                     slope, at_zero = per_price[t], origin[t]
                     tier = weight[t] * more
-                    unit = tier / scale[t]
+                    unit = units[t]
                     bottom = lowest[s] * slope - at_zero
                     top = highest[s] * slope - at_zero
                     reach = touched - at_zero
@@ -356,12 +360,10 @@ def _advance_side(
             # 4. closed
             now = unplaced[tiers]
             exposed = hazard[tiers] * now
-            fastest = hazard[tiers]
             for t in range(tiers):
                 held = mass[t] + unplaced[t]
                 now += held
                 exposed += hazard[t] * held
-                fastest = max(fastest, hazard[t])
             excess = now - target
             if excess < 0:
                 # The step's own path liquidated some of what it opened.
@@ -373,14 +375,18 @@ def _advance_side(
                 rate = excess / exposed
                 unplaced[tiers] *= 1.0 - rate * hazard[tiers]
                 left = unplaced[tiers]
+                smallest = 1.0
                 for t in range(tiers):
                     keep = 1.0 - rate * hazard[t]
                     unplaced[t] *= keep
                     mass[t] *= keep
                     scale[t] *= keep
                     left += mass[t] + unplaced[t]
-                    if scale[t] < _SMALLEST_SCALE:
-                        _rescale(placed[t], scale, t)
+                    smallest = min(smallest, scale[t])
+                if smallest < _SMALLEST_SCALE:
+                    for t in range(tiers):
+                        if scale[t] < _SMALLEST_SCALE:
+                            _rescale(placed[t], scale, t)
                 total = left
             else:
                 if excess > 0:
