@@ -5,7 +5,7 @@ import importlib
 
 from benchmarks import rows
 
-ALL = ("ingest", "kernel", "levels", "models", "serving_ingest", "scale", "streams")
+ALL = ("ingest", "kernel", "levels", "live", "models", "serving_ingest", "scale", "streams")
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run benchmarks by name, or all.")
 parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(ALL)}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from liqserver.kernel import History
 from liqserver.live.engine import LevelsEngine
@@ -135,15 +137,19 @@ class Feed:
                 rows, self._unwritten = self._unwritten, []
             if not rows:
                 return []
+            by_symbol: dict[_Symbol, list[LiveRows]] = {}
+            for of, ended in rows:
+                by_symbol.setdefault(of, []).append(ended)
             try:
-                write_live(self._database, [(of.symbol_id, ended) for of, ended in rows], self._clock())
+                joined = [(of.symbol_id, _joined(spans)) for of, spans in by_symbol.items()]
+                write_live(self._database, joined, self._clock())
             except BaseException:
                 with self._lock:
                     self._unwritten = rows + self._unwritten
                 raise
-            for of, ended in rows:
-                of.durable = max(of.durable, ended.end)
-            return [self._position(of) for of in {id(of): of for of, _ in rows}.values()]
+            for of, spans in by_symbol.items():
+                of.durable = max(of.durable, spans[-1].end)
+            return [self._position(of) for of in by_symbol]
 
     def _symbol(self, venue: str, symbol: str, tick_size: float, batch: Batch | None) -> _Symbol:
         with self._lock:
@@ -207,3 +213,20 @@ class Feed:
     def _position(self, of: _Symbol) -> Position:
         resident = self._engine.resident(*of.key)
         return Position(*of.key, of.durable, of.intake.ended(), resident.watermarks(resident.end))
+
+
+def _joined(spans: list[LiveRows]) -> LiveRows:
+    """Return rows of spans that follow each other as those of one: what is written costs by the span, not by the row.
+
+    Ids of trades ascend in each, not from one to the next.
+    """
+    if len(spans) == 1:
+        return spans[0]
+    columns: dict[str, dict[str, NDArray[Any]]] = {
+        of: {name: np.concatenate([getattr(span, of)[name] for span in spans]) for name in getattr(spans[0], of)}
+        for of in ("flow", "large", "mark", "open_interest", "funding", "liquidations")
+    }
+    by_id = np.argsort(columns["large"]["trade_id"], kind="stable")
+    columns["large"] = {name: values[by_id] for name, values in columns["large"].items()}
+    trade_ids = np.sort(np.concatenate([span.trade_ids for span in spans]))
+    return LiveRows(start=spans[0].start, end=spans[-1].end, **columns, trade_ids=trade_ids)

@@ -137,13 +137,14 @@ class Intake:
             return None
         # At the very end of a minute the next one begins a nanosecond later.
         now = self.clock + 1 if self.clock % MINUTE == 0 else self.clock
-        return self._rows(self.closed_until, max([now, *self._minutes])), now
+        return self._rows(self.closed_until, max([now, *self._minutes]), single_trades=False), now
 
-    def _rows(self, start: int, end: int) -> LiveRows:
-        """Return the rows of ``(start, end]``."""
+    def _rows(self, start: int, end: int, *, single_trades: bool = True) -> LiveRows:
+        """Return the rows of ``(start, end]``; single trades are stored, but no history is made of them."""
         minutes = sorted((at, minute) for at, minute in self._minutes.items() if at <= end)
         flow = sorted((at, *key, *cell) for at, minute in minutes for key, cell in minute.cells.items())
-        large = sorted((of[0], at, *of[1:]) for at, minute in minutes for of in minute.large)
+        trades = minutes if single_trades else []
+        large = sorted((of[0], at, *of[1:]) for at, minute in trades for of in minute.large)
         mark = [(at, *_candle(minute.mark)) for at, minute in minutes if minute.mark]
         cells = np.array(flow, dtype=np.int64).reshape(-1, 9)
         return LiveRows(
@@ -186,11 +187,13 @@ class Intake:
                 price=np.float64,
                 qty=np.float64,
             ),
-            trade_ids=np.array(sorted(of for _, minute in minutes for of in minute.ids), dtype=np.int64),
+            trade_ids=np.array(sorted(of for _, minute in trades for of in minute.ids), dtype=np.int64),
         )
 
     def _fit(self, kind: str, ts: Ints, values: dict[str, Floats], refused: list[Refusal]) -> NDArray[np.intp]:
         """Return which rows may be taken; note the others with what is wrong."""
+        if not len(ts):
+            return _NO_ROWS
         # A minute begins with its first nanosecond; what is true of one moment belongs to the minute that ends there.
         least = self.ended() + (0 if kind in ("trades", "mark_price") else 1)
         fit = ts >= least
@@ -269,6 +272,7 @@ class Intake:
         return len(self._oi) + len(self._funding) + len(self._liquidations) - before
 
 
+_NO_ROWS = np.empty(0, dtype=np.intp)
 _SIZE_BOUNDS = np.array(SIZE_CLASSES[1:])
 _LARGE_CLASS = SIZE_CLASSES.index(LARGE_TRADE)
 

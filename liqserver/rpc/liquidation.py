@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from liqserver.live.engine import LevelsEngine
 from liqserver.rpc import convert
 from liqserver.rpc.alerts import AlertStreams
-from liqserver.rpc.encoded import EncodedAnswers
+from liqserver.rpc.encoded import LiveAnswers
 from liqserver.rpc.recorded import RecordedLiquidations
 from liqserver.rpc.streams import LevelStreams
 from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc
@@ -56,18 +56,11 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         self._alerts = alerts
         self._executor = executor
         self._clock = clock
-        self._encoded = EncodedAnswers()
+        self._answers = LiveAnswers(engine, self._levels, executor)
 
     async def GetLevels(self, request: liquidation_pb2.GetLevelsRequest, context: Any) -> bytes:  # type: ignore[override]  # noqa: N802, ANN401
         """Return the encoded answer: kept bytes, then the time they leave."""
-        key = request.SerializeToString(deterministic=True)
-        version = self._engine.version
-        encoded = self._encoded.get(key, version)
-        if encoded is None:
-            loop = asyncio.get_running_loop()
-            encoded = await loop.run_in_executor(self._executor, self._levels, request)
-            self._encoded.put(key, version, encoded)
-        return encoded + self._stamp()
+        return await self._answers.get(request) + self._stamp()
 
     async def ListLiquidations(  # noqa: N802
         self, request: liquidation_pb2.ListLiquidationsRequest, context: object

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_order_within_the_bound_and_repetition_change_nothing(
         feed, engine = fed(database)
         cuts = np.sort(rng.integers(int(whole.trade_ts[0]), int(whole.trade_ts[-1]), 80))
         for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), 2**62], strict=True):
-            columns = {}
+            columns: dict[str, Any] = {}
             for kind, names in KINDS.items():
                 rows, moments = order[kind]
                 part = rows[(moments >= start) & (moments < end)]
@@ -151,6 +152,33 @@ def test_restart_in_the_middle_goes_on_from_what_is_stored(database: Database, b
     assert len(live) == len(batches) - 1
 
 
+def test_writing_often_and_once_store_the_same(batches: list[Batch], tmp_path: Path) -> None:
+    stored: list[dict[str, list[tuple[Any, ...]]]] = []
+    selects = {
+        name: f"SELECT * EXCLUDE (file_id) FROM {name} ORDER BY ALL"
+        for name in ("flow", "large_trades", "mark_price", "open_interest", "funding")
+    } | {
+        "ids": "SELECT unnest(range(first_id, last_id + 1)) FROM trade_ranges ORDER BY ALL",
+        "ledger": "SELECT kind, rows, stored_rows, first_id, last_id, ts_end FROM ledger ORDER BY ALL",
+    }
+    for often in (True, False):
+        with Database(tmp_path / f"{often}.duckdb") as database:
+            feed, _ = fed(database)
+            for batch in batches[:60]:
+                publish(feed, batch)
+                if often:
+                    feed.write()
+            feed.write()
+            cursor = database.cursor()
+            stored.append({name: cursor.execute(select).fetchall() for name, select in selects.items()})
+    one_by_one, at_once = stored
+    assert len(one_by_one["large_trades"]) > 1
+    # What is not known is NaN, which equals nothing but its name.
+    assert {name: repr(rows) for name, rows in one_by_one.items()} == {
+        name: repr(rows) for name, rows in at_once.items()
+    }
+
+
 def test_open_interval_shows_at_once_and_counts_for_good_later(database: Database, batches: list[Batch]) -> None:
     feed, engine = fed(database)
     for batch in batches[:120]:
@@ -158,7 +186,7 @@ def test_open_interval_shows_at_once_and_counts_for_good_later(database: Databas
     before = engine.levels(LevelsQuery("BTCUSDT"))
     newest = replace(batches[120], complete_until=None)
     half = int(np.median(newest.trade_ts))
-    part = {}
+    part: dict[str, Any] = {}
     for kind, names in KINDS.items():
         ts = getattr(newest, names[1] if kind == "trade" else names[0])
         part |= {name: getattr(newest, name)[ts <= half] for name in names}
