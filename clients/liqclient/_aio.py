@@ -55,7 +55,7 @@ class AsyncClient:
 
     Parameters
     ----------
-    target, timeout, max_message_bytes, keepalive, credentials
+    target, timeout, max_message_bytes, keepalive, tls, token, credentials
         As in `Client`.
     channel
         An existing `grpc.aio.Channel` to call through, made in the same event loop; otherwise as in `Client`.
@@ -63,7 +63,9 @@ class AsyncClient:
     Raises
     ------
     ValueError
-        If an argument is out of its range, or both ``channel`` and ``credentials`` are given.
+        As `Client`.
+    OSError
+        If the file of ``tls`` cannot be read.
     """
 
     def __init__(
@@ -73,6 +75,8 @@ class AsyncClient:
         timeout: float | None = DEFAULT_TIMEOUT,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         keepalive: Keepalive | None = DEFAULT_KEEPALIVE,
+        tls: bool | str | PathLike[str] = False,
+        token: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.aio.Channel | None = None,
     ) -> None:
@@ -82,9 +86,11 @@ class AsyncClient:
             max_message_bytes=max_message_bytes,
             keepalive=keepalive,
             credentials=credentials,
+            tls=tls,
+            token=token,
+            channel_given=channel is not None,
         )
-        if channel is not None and credentials is not None:
-            raise ValueError("credentials belong to the channel that is given")
+        self._secured = self._settings.channel_credentials()
         self._owns_channel = channel is None
         self._given_channel = channel
         self._link: _Link | None = None
@@ -427,11 +433,12 @@ class AsyncClient:
         base_bin: float | None = None,
         replace: bool = False,
         quote_asset: str = "",
+        keep_raw: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[IngestProgress, None]:
         """Have the server ingest archive files of its machine; see `Client.ingest`."""
         request = _requests.ingest_request(
-            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset
+            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset, keep_raw=keep_raw
         )
         seconds = self._settings.stream_seconds(timeout)
         return self._stream(lambda at: at.admin.Ingest, request, seconds, _answers.ingest_answer)
@@ -558,24 +565,25 @@ class AsyncClient:
             raise RuntimeError("the client is closed")
         loop = asyncio.get_running_loop()
         if self._link is None:
-            self._link = _Link(loop, self._given_channel or self._open())
+            self._link = _Link(loop, self._given_channel or self._open(), self._settings)
         elif self._link.loop is not loop:
             raise RuntimeError("the client belongs to another event loop; make one in each loop")
         return self._link
 
     def _open(self) -> grpc.aio.Channel:
         settings = self._settings
-        if settings.credentials is not None:
-            return grpc.aio.secure_channel(settings.target, settings.credentials, settings.options())
+        if self._secured is not None:
+            return grpc.aio.secure_channel(settings.target, self._secured, settings.options())
         return grpc.aio.insecure_channel(settings.target, settings.options())
 
 
 class _Link:
     """A channel, the loop it belongs to, and the stubs on it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, channel: grpc.aio.Channel, settings: Settings) -> None:
         self.loop = loop
         self.channel = channel
-        self.admin: AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(channel)
-        self.liquidation: LiquidationServiceAsyncStub = liquidation_pb2_grpc.LiquidationServiceStub(channel)
-        self.market_data: MarketDataServiceAsyncStub = market_data_pb2_grpc.MarketDataServiceStub(channel)
+        calling = settings.calling(channel)
+        self.admin: AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(calling)
+        self.liquidation: LiquidationServiceAsyncStub = liquidation_pb2_grpc.LiquidationServiceStub(calling)
+        self.market_data: MarketDataServiceAsyncStub = market_data_pb2_grpc.MarketDataServiceStub(calling)

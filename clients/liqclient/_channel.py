@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
 
 import grpc
 
@@ -13,6 +18,8 @@ DEFAULT_TIMEOUT = 10.0
 DEFAULT_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 _LOOPBACK = re.compile(r"(dns:(///)?|ipv[46]:)?(localhost|127(\.\d+){3}|\[::1\])(:\d+)?", re.IGNORECASE)
+# What RFC 6750 lets a bearer token consist of.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,9 @@ class Settings:
     max_message_bytes: int
     keepalive: Keepalive | None
     credentials: grpc.ChannelCredentials | None
+    tls: bool | str | PathLike[str]
+    token: str | None = field(repr=False)
+    channel_given: bool
 
     def __post_init__(self) -> None:
         if not self.target:
@@ -51,6 +61,27 @@ class Settings:
         if self.max_message_bytes <= 0:
             raise ValueError(f"max_message_bytes must be positive, was {self.max_message_bytes}")
         self.seconds(self.timeout)
+        if self.channel_given and (self.credentials is not None or self.tls is not False):
+            raise ValueError("credentials and tls belong to the channel that is given")
+        if self.credentials is not None and self.tls is not False:
+            raise ValueError("give credentials or tls, not both")
+        if self.token is None:
+            return
+        if not _TOKEN.fullmatch(self.token):
+            raise ValueError("token must be of letters, digits and -._~+/, and was something else")
+        encrypted = self.channel_given or self.credentials is not None or self.tls is not False
+        if not encrypted and not _LOOPBACK.fullmatch(self.target):
+            raise ValueError(f"token would go to {self.target} unencrypted: give tls")
+
+    def channel_credentials(self) -> grpc.ChannelCredentials | None:
+        """Return what encrypts the connection, None where nothing does; raises OSError if ``tls`` cannot be read."""
+        if self.credentials is not None or self.tls is False:
+            return self.credentials
+        return grpc.ssl_channel_credentials(None if self.tls is True else Path(self.tls).read_bytes())
+
+    def calling[Channel](self, channel: Channel) -> Channel:
+        """Return what stubs are to be made of: the channel, with the token in each call where there is one."""
+        return channel if self.token is None else cast("Channel", _WithToken(channel, self.token))
 
     def seconds(self, timeout: float | None) -> float | None:
         """Return the deadline of a call in seconds, the client's own when the call names none.
@@ -91,3 +122,18 @@ class Settings:
             # grpc sends even loopback through http_proxy, where this machine's server is not.
             options.append(("grpc.enable_http_proxy", 0))
         return options
+
+
+class _WithToken:
+    """A channel of either flavour whose calls carry a token.
+
+    gRPC's own credentials for calls are refused on an unencrypted connection, even on loopback.
+    """
+
+    def __init__(self, channel: Any, token: str) -> None:  # noqa: ANN401 - of either flavour
+        self._channel = channel
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def __getattr__(self, kind: str) -> Callable[..., Any]:
+        make = getattr(self._channel, kind)
+        return lambda *given, **named: partial(make(*given, **named), metadata=self._metadata)

@@ -54,17 +54,25 @@ class Client:
         Largest answer that is accepted; a larger one raises `ResourceExhausted`.
     keepalive
         How a dead connection is noticed; None to leave that to the operating system.
+    tls
+        Encrypt the connection: a PEM file of the authorities that the server's certificate may be signed by, or True
+        for those gRPC comes with.
+    token
+        What the server knows the caller by, sent with each call. Without TLS only to this machine.
     credentials
-        TLS, with or without a token for each call; see `grpc.ssl_channel_credentials` and
-        `grpc.composite_channel_credentials`. Not given: an unencrypted connection.
+        In place of ``tls`` for what that does not do, such as a certificate of the client; see
+        `grpc.ssl_channel_credentials`.
     channel
         An existing channel to call through. It stays the caller's to close; of the arguments above, only
-        ``timeout`` applies to it, and ``target`` names it in messages.
+        ``timeout`` and ``token`` apply to it, and ``target`` names it in messages.
 
     Raises
     ------
     ValueError
-        If an argument is out of its range, or both ``channel`` and ``credentials`` are given.
+        If an argument is out of its range, two of ``tls``, ``credentials`` and ``channel`` are given, or a token
+        would leave this machine unencrypted.
+    OSError
+        If the file of ``tls`` cannot be read.
     """
 
     def __init__(
@@ -74,6 +82,8 @@ class Client:
         timeout: float | None = DEFAULT_TIMEOUT,
         max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
         keepalive: Keepalive | None = DEFAULT_KEEPALIVE,
+        tls: bool | str | PathLike[str] = False,
+        token: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
@@ -83,19 +93,21 @@ class Client:
             max_message_bytes=max_message_bytes,
             keepalive=keepalive,
             credentials=credentials,
+            tls=tls,
+            token=token,
+            channel_given=channel is not None,
         )
-        if channel is not None and credentials is not None:
-            raise ValueError("credentials belong to the channel that is given")
         self._owns_channel = channel is None
         if channel is not None:
             self._channel = channel
-        elif credentials is not None:
-            self._channel = grpc.secure_channel(target, credentials, self._settings.options())
+        elif (secured := self._settings.channel_credentials()) is not None:
+            self._channel = grpc.secure_channel(target, secured, self._settings.options())
         else:
             self._channel = grpc.insecure_channel(target, self._settings.options())
-        self._liquidation = liquidation_pb2_grpc.LiquidationServiceStub(self._channel)
-        self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
-        self._market_data = market_data_pb2_grpc.MarketDataServiceStub(self._channel)
+        calling = self._settings.calling(self._channel)
+        self._liquidation = liquidation_pb2_grpc.LiquidationServiceStub(calling)
+        self._admin = admin_pb2_grpc.AdminServiceStub(calling)
+        self._market_data = market_data_pb2_grpc.MarketDataServiceStub(calling)
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -692,6 +704,7 @@ class Client:
         base_bin: float | None = None,
         replace: bool = False,
         quote_asset: str = "",
+        keep_raw: bool = False,
         timeout: float | None = None,
     ) -> Generator[IngestProgress, None, None]:
         """Have the server ingest archive files of its machine, and iterate over how far it is.
@@ -711,6 +724,9 @@ class Client:
         quote_asset
             What symbols are quoted in whose names in recordings of force orders do not say it; empty for the
             server's default.
+        keep_raw
+            Keep the trades of files of trades as Parquet beside the server's database as well, also of those that
+            are in already.
         timeout
             Seconds the whole ingest may take; None for no limit, whatever the client's own timeout.
 
@@ -722,7 +738,7 @@ class Client:
             While iterating, if the call fails: a path that is not there, a server that only reads.
         """
         request = _requests.ingest_request(
-            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset
+            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset, keep_raw=keep_raw
         )
         seconds = self._settings.stream_seconds(timeout)
         self._check_open()

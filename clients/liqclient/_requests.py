@@ -387,7 +387,13 @@ def models_request() -> market_data_pb2.ListModelsRequest:
 
 
 def ingest_request(
-    paths: Iterable[str | PathLike[str]], *, venue: str, base_bin: float | None, replace: bool, quote_asset: str
+    paths: Iterable[str | PathLike[str]],
+    *,
+    venue: str,
+    base_bin: float | None,
+    replace: bool,
+    quote_asset: str,
+    keep_raw: bool,
 ) -> admin_pb2.IngestRequest:
     """Return the request of `Client.ingest`.
 
@@ -408,6 +414,7 @@ def ingest_request(
         base_bin=base_bin or 0.0,
         replace=replace,
         quote_asset=quote_asset,
+        keep_raw=keep_raw,
     )
 
 

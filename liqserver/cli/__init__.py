@@ -14,6 +14,7 @@ from liqserver.cli import (
     audit,
     check,
     compare,
+    dashboard,
     demo,
     download,
     heatmap,
@@ -71,6 +72,7 @@ app.command(rich_help_panel="Data")(maintain.compact)
 app.command(rich_help_panel="Data")(maintain.export)
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
+app.command(rich_help_panel="Server")(dashboard.dashboard)
 app.command(rich_help_panel="Server")(publish.publish)
 app.command(rich_help_panel="Ask")(query.levels)
 app.command(rich_help_panel="Ask")(heatmap.heatmap)

@@ -10,8 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
-import duckdb
-import numpy as np
 import typer
 from rich.filesize import decimal as shown_size
 from rich.markup import escape
@@ -21,7 +19,7 @@ from rich.progress import Progress as ProgressBar
 import liqclient
 from liqserver import config
 from liqserver.cli.ingest import ServerOption, ingest_by_server, progress_shown
-from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption
+from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption, client_of
 from liqserver.cli.output import errors_console, print_csv, print_json, print_notice, print_table, say, table
 from liqserver.store.archive import CANDLE_KINDS, ArchiveError, Kind, utc
 from liqserver.store.bucket import PUBLIC_ARCHIVE, Bucket, Source, SourceError
@@ -32,6 +30,7 @@ from liqserver.store.download import (
     DownloadedFile,
     DownloadError,
     DownloadReport,
+    LedgerRow,
     Market,
     Outcome,
     Progress,
@@ -41,6 +40,7 @@ from liqserver.store.download import (
     bytes_missing,
     days_between,
     days_missing,
+    ledger_rows,
     looks_present,
     plan,
 )
@@ -172,8 +172,8 @@ def update(
     folder = (out or path.with_name(f"{path.name}.downloads")).absolute()
     results: dict[Path, FileResult] = {}
     with _errors_to_exit():
-        with _ledger(target, path) as ledger:
-            wanted, notices = days_missing(ledger, venue, list(symbols or ()), _today() - timedelta(days=1))
+        ledger = _ledger(target, path)
+        wanted, notices = days_missing(ledger, venue, list(symbols or ()), _today() - timedelta(days=1))
         with Bucket(_source(source, listing), connections=jobs) as bucket, _progress_bar() as bar:
             files = _plan(bar, bucket, wanted, jobs)
             report = None if dry_run else _download(bar, bucket, files, folder, jobs)
@@ -239,41 +239,20 @@ def _complain(text: str) -> None:
 # --- database or server ----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _ledger(target: str | None, path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a cursor of the ledger and its symbols: the database's, or a copy of the server's in memory."""
+def _ledger(target: str | None, path: Path) -> list[LedgerRow]:
+    """Return what the database, or the server, has."""
     if target is None:
         with Database(path, read_only=True) as database:
-            yield database.cursor()
-        return
-    with liqclient.Client(target) as client:
+            return ledger_rows(database)
+    with client_of(target, timeout=10) as client:
         files = client.files(timeout=_LEDGER_TIMEOUT)
-    ids = {key: n for n, key in enumerate(dict.fromkeys((file.venue, file.symbol) for file in files))}
-    with duckdb.connect() as copy:
-        copy.register(
-            "symbols",
-            {
-                "symbol_id": np.arange(len(ids)),
-                "venue": np.array([venue for venue, _ in ids], dtype=object),
-                "symbol": np.array([symbol for _, symbol in ids], dtype=object),
-            },
-        )
-        copy.register(
-            "ledger",
-            {
-                "symbol_id": np.array([ids[file.venue, file.symbol] for file in files], dtype=np.int64),
-                "kind": np.array([file.kind for file in files], dtype=object),
-                "period": np.array([file.period or 0 for file in files], dtype=np.int64),
-                "name": np.array([file.name for file in files], dtype=object),
-            },
-        )
-        yield copy
+    return [LedgerRow(file.venue, file.symbol, file.kind, file.period or 0, file.name) for file in files]
 
 
 def _ingest(target: str | None, path: Path, files: Sequence[Path], venue: str) -> IngestReport:
     if target is not None:
         return ingest_by_server(target, files, venue=venue)
-    with Database(path) as database, progress_shown() as show:
+    with Database(path, keep_pages=False) as database, progress_shown() as show:
         return ingest_files(database, files, venue=venue, progress=show)
 
 

@@ -25,7 +25,7 @@ from rich.text import Text
 
 import liqclient
 from liqserver import config
-from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption
+from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption, client_of
 from liqserver.cli.output import (
     errors_console,
     print_csv,
@@ -37,7 +37,7 @@ from liqserver.cli.output import (
     table,
 )
 from liqserver.store.archive import ArchiveError, find_files, interval_name, utc
-from liqserver.store.database import Database, StoreError
+from liqserver.store.database import DEFAULT_MEMORY_LIMIT, Database, StoreError
 from liqserver.store.ingest import FileResult, IngestReport, Progress, Status
 from liqserver.store.ingest import ingest as ingest_files
 from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET
@@ -50,6 +50,13 @@ ServerOption = Annotated[
     str | None,
     typer.Option(
         "--target", "-t", help="Address of a running server, which does it in its own database and goes on answering."
+    ),
+]
+MemoryOption = Annotated[
+    str,
+    typer.Option(
+        help="Most memory that the database's pages and queries take, as a size (2GB) or a share of the machine's.",
+        envvar="LIQSERVER_MEMORY_LIMIT",
     ),
 ]
 
@@ -70,6 +77,14 @@ def ingest(
         str,
         typer.Option(help="What symbols are quoted in whose names in recordings of force orders do not say it."),
     ] = DEFAULT_QUOTE_ASSET,
+    keep_raw: Annotated[
+        bool,
+        typer.Option(
+            "--keep-raw",
+            help="Keep trades one by one as well, as Parquet in DATABASE.raw, also those of files that are in already.",
+        ),
+    ] = False,
+    memory_limit: MemoryOption = DEFAULT_MEMORY_LIMIT,
     format: FormatOption = Format.TABLE,
 ) -> None:
     """Bring archive files (zip or csv) into the database.
@@ -88,12 +103,19 @@ def ingest(
     try:
         if target is not None:
             report = ingest_by_server(
-                target, paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset
+                target,
+                paths,
+                venue=venue,
+                base_bin=base_bin,
+                replace=replace,
+                quote_asset=quote_asset,
+                keep_raw=keep_raw,
             )
         else:
             # Before the database: a slip of the pen makes no file.
             find_files(paths)
-            with Database(db or config.default_db()) as database, progress_shown() as show:
+            opened = Database(db or config.default_db(), memory_limit=memory_limit, keep_pages=False)
+            with opened as database, progress_shown() as show:
                 report = ingest_files(
                     database,
                     paths,
@@ -101,6 +123,7 @@ def ingest(
                     base_bin=base_bin,
                     replace=replace,
                     quote_asset=quote_asset,
+                    keep_raw=keep_raw,
                     progress=show,
                 )
     except (ArchiveError, StoreError, liqclient.LiqClientError) as error:
@@ -123,6 +146,7 @@ def ingest_by_server(
     base_bin: float | None = None,
     replace: bool = False,
     quote_asset: str = DEFAULT_QUOTE_ASSET,
+    keep_raw: bool = False,
 ) -> IngestReport:
     """Have a server ingest archive files, with a progress bar; relative paths begin in this process's folder.
 
@@ -132,13 +156,14 @@ def ingest_by_server(
         If the server cannot be reached, refuses or fails.
     """
     results: list[FileResult] = []
-    with liqclient.Client(target) as client, progress_shown() as show:
+    with client_of(target, timeout=10) as client, progress_shown() as show:
         for at in client.ingest(
             [path.absolute() for path in paths],
             venue=venue,
             base_bin=base_bin,
             replace=replace,
             quote_asset=quote_asset,
+            keep_raw=keep_raw,
         ):
             last = None if at.file is None else _result(at.file)
             if last is not None:

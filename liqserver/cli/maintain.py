@@ -40,11 +40,22 @@ def compact(
             metavar="DAYS",
         ),
     ] = None,
+    keep_raw: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-raw-days",
+            help="Drop raw trades, where they are kept, but for so many days up to the newest of each kind and symbol.",
+            metavar="DAYS",
+        ),
+    ] = None,
 ) -> None:
     """Write the database anew without the room that deleted rows left in it. No server may have it open."""
-    done = compact_file(db or default_db(), keep_days=keep_large_trades)
+    done = compact_file(db or default_db(), keep_days=keep_large_trades, keep_raw_days=keep_raw)
     if keep_large_trades is not None:
         console.print(f"{done.dropped_trades:,} large trades dropped")
+    if keep_raw is not None:
+        days = "1 day" if done.dropped_raw_days == 1 else f"{done.dropped_raw_days:,} days"
+        console.print(f"{days} of raw trades dropped")
     console.print(f"{done.bytes_before / 1e6:,.1f} MB before, {done.bytes_after / 1e6:,.1f} MB now")
 
 

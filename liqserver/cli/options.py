@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -156,7 +157,7 @@ def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
 
     try:
         symbols = _known_symbols(ctx.params.get("target"), ctx.params.get("db"))
-    except (liqclient.LiqClientError, StoreError):
+    except (liqclient.LiqClientError, StoreError, typer.BadParameter):
         # Nothing to offer, and in the middle of a line nobody to tell.
         return []
     return sorted(symbol for symbol in symbols if symbol.startswith(incomplete))
@@ -164,7 +165,7 @@ def complete_symbol(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def _known_symbols(target: str | None, db: Path | None) -> set[str]:
     if db is None:
-        with liqclient.Client(target or DEFAULT_TARGET, timeout=_COMPLETION_TIMEOUT) as client:
+        with client_of(target, timeout=_COMPLETION_TIMEOUT) as client:
             return {of.symbol for of in client.symbols()}
     from liqserver.store.coverage import symbols
     from liqserver.store.database import Database
@@ -395,6 +396,27 @@ def with_parameters(*, leave_out: Iterable[str] = ()) -> Callable[[Callable[...,
 # --- asking ----------------------------------------------------------------------------------------------------
 
 
+def client_of(target: str | None, *, timeout: float) -> liqclient.Client:
+    """Return a client of ``target``, the default one if None, with token and TLS as the environment has them.
+
+    ``LIQSERVER_TOKEN`` holds a token. ``LIQSERVER_TLS_CA`` names a PEM file of the authorities that the server's
+    certificate may be signed by, and has the connection encrypted. Neither is an option: every user of a machine can
+    read the command lines of all.
+
+    Raises
+    ------
+    typer.BadParameter
+        If the file cannot be read, or the token cannot be sent, or not there unencrypted.
+    """
+    tls, token = os.environ.get("LIQSERVER_TLS_CA"), os.environ.get("LIQSERVER_TOKEN")
+    try:
+        return liqclient.Client(target or DEFAULT_TARGET, timeout=timeout, tls=tls or False, token=token or None)
+    except OSError as error:
+        raise typer.BadParameter(f"LIQSERVER_TLS_CA: {tls} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"LIQSERVER_TOKEN, LIQSERVER_TLS_CA: {error}") from error
+
+
 @contextmanager
 def connected(target: str | None, db: Path | None) -> Iterator[liqclient.Client]:
     """Yield a client of ``target``, or of a server on ``db`` that lives as long as the block.
@@ -409,7 +431,7 @@ def connected(target: str | None, db: Path | None) -> Iterator[liqclient.Client]
     if target is not None and db is not None:
         raise typer.BadParameter("give --target or --db, not both")
     if db is None:
-        with liqclient.Client(target or DEFAULT_TARGET, timeout=60) as client:
+        with client_of(target, timeout=60) as client:
             yield client
         return
     from liqserver.rpc.server import EmbeddedServer  # a client of a remote server need not load numba

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import liqclient
-from liqserver.cli.options import DataVenueOption, TargetOption
+from liqserver.cli.options import DataVenueOption, TargetOption, client_of
 from liqserver.cli.output import errors_console, say, shown_time
-from liqserver.config import DEFAULT_TARGET, DEFAULT_VENUE
+from liqserver.config import DEFAULT_VENUE
 from liqserver.store.archive import ArchiveError
 from liqserver.store.events import Batch, archive_batches
 
@@ -74,7 +74,7 @@ def publish(
         transient=True,
     )
     try:
-        with liqclient.Client(target or DEFAULT_TARGET, timeout=60) as client, bar:
+        with client_of(target, timeout=60) as client, bar:
             task = bar.add_task("publish", total=None, at="", events=0)
             client.wait_ready(10)
             for answer in client.publish(_events(client, paths, span, factor, venue, tick_size)):

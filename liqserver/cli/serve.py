@@ -4,22 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Annotated
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from liqserver.cli.ingest import MemoryOption
 from liqserver.cli.options import DatabaseOption
 from liqserver.cli.output import errors_console
 from liqserver.config import DEFAULT_HOST, DEFAULT_PORT, default_db
+from liqserver.store.database import DEFAULT_MEMORY_LIMIT
+
+_SECURITY_PANEL = "Who may ask"
+
+
+def _file(text: str) -> Any:  # noqa: ANN401 - what typer returns for an option
+    return typer.Option(metavar="FILE", help=text, rich_help_panel=_SECURITY_PANEL)
 
 
 def serve(
     db: DatabaseOption = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.", min=0, max=65535)] = DEFAULT_PORT,
+    tls_cert: Annotated[Path | None, _file("Encrypt: certificate in PEM, with its chain.")] = None,
+    tls_key: Annotated[Path | None, _file("Its key in PEM, not readable by others.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, _file("Let in only clients with a certificate signed by one of these (PEM).")
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        _file(
+            r"Let in only callers with a token of this file, NAME SCOPE\[,SCOPE] TOKEN a line; SIGHUP reads it anew."
+        ),
+    ] = None,
     allow_remote: Annotated[
-        bool, typer.Option("--allow-remote", help="Listen on an address others can reach, unencrypted.")
+        bool,
+        typer.Option(
+            "--allow-remote",
+            help="Listen where others can reach it without TLS, or without tokens and certificates of clients.",
+            rich_help_panel=_SECURITY_PANEL,
+        ),
     ] = False,
+    memory_limit: MemoryOption = DEFAULT_MEMORY_LIMIT,
     print_target: Annotated[
         bool, typer.Option("--print-target", help="Print the address to standard output once ready, for scripts.")
     ] = False,
@@ -28,18 +56,46 @@ def serve(
 
     Standard health, reflection: `buf curl`, `grpcurl` and every gRPC client can look around.
     """
+    from liqserver.rpc.auth import AuthError, Tls, Tokens
     from liqserver.rpc.server import Server, serve_until_signalled
     from liqserver.store.database import Database
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     path = db or default_db()
+    if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
+        raise typer.BadParameter("give --tls-cert and --tls-key together, and both with --tls-client-ca")
 
     def started(server: Server) -> None:
         errors_console.print(f"liqserver listens on [bold]{server.target}[/bold], database {path}")
         if print_target:
             print(server.target, flush=True)  # noqa: T201 - what a script reads
 
-    with Database(path) as database:
-        server = Server(database, host, port, allow_remote=allow_remote)
+    lost = False
+
+    def stop() -> None:
+        nonlocal lost
+        lost = True
+        # As whoever runs it would end it; from whichever thread writes.
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with Database(path, memory_limit=memory_limit) as database:
+        database.when_lost = stop
+        try:
+            server = Server(
+                database,
+                host,
+                port,
+                allow_remote=allow_remote,
+                tls=Tls(tls_cert, tls_key, tls_client_ca) if tls_cert is not None and tls_key is not None else None,
+                tokens=Tokens(tokens) if tokens is not None else None,
+            )
+        except AuthError as error:
+            raise typer.BadParameter(str(error)) from error
         asyncio.run(serve_until_signalled(server, started))
+    if lost:
+        errors_console.print(
+            f"[red]error:[/red] {path} could not be written to and had to be given up: make room on its disk and start "
+            "the server again; nothing that was in is lost"
+        )
+        raise typer.Exit(1)
     errors_console.print("stopped")

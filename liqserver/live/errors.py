@@ -7,6 +7,8 @@ AskError
 ├── MissingInput     the model cannot do without something that is not there
 ├── Refused          the server cannot do this as it is
 ├── SlowReader       more waits for a reader than is kept
+├── TokenRefused     no token, or one that is not known
+├── ScopeMissing     a token that does not allow this
 └── Stopping         the server stops
 """
 
@@ -86,6 +88,24 @@ class SlowReader(AskError):
     """A reader leaves more unread than is kept for it."""
 
     reason = "READER_TOO_SLOW"
+
+
+class TokenRefused(AskError):
+    """No token, or one that is not known."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ScopeMissing(AskError):
+    """A token that does not allow what is asked; names the scope that would, and those it has."""
+
+    reason = "SCOPE_MISSING"
+
+    def __init__(self, needed: str, has: Iterable[str]) -> None:
+        scopes = ",".join(has)
+        super().__init__(f"this needs the scope {needed}, and the token has {scopes}", needed=needed, has=scopes)
 
 
 class Stopping(AskError):

@@ -145,6 +145,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                     base_bin=request.base_bin or None,
                     replace=request.replace,
                     quote_asset=request.quote_asset or DEFAULT_QUOTE_ASSET,
+                    keep_raw=request.keep_raw,
                     progress=progress,
                 ).result()
         except _ClientLeft:

@@ -22,8 +22,10 @@ from liqserver.live.errors import (
     MissingInput,
     OutsideCoverage,
     Refused,
+    ScopeMissing,
     SlowReader,
     Stopping,
+    TokenRefused,
     UnknownName,
 )
 
@@ -36,6 +38,8 @@ CATALOGUE: dict[type[AskError], int] = {
     MissingInput: code_pb2.FAILED_PRECONDITION,
     Refused: code_pb2.FAILED_PRECONDITION,
     SlowReader: code_pb2.RESOURCE_EXHAUSTED,
+    TokenRefused: code_pb2.UNAUTHENTICATED,
+    ScopeMissing: code_pb2.PERMISSION_DENIED,
     Stopping: code_pb2.UNAVAILABLE,
 }
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 from google.protobuf.message import Message
 
-from liqserver.live.errors import InvalidField
+from liqserver.live.errors import InvalidField, Stopping
 from liqserver.live.feed import Feed, Position
 from liqserver.live.intake import Added
 from liqserver.rpc.convert import DATA_KINDS
@@ -47,10 +47,19 @@ class PublishStreams:
         self._executor = executor
         self._writer = writer
         self._listeners: dict[_Answers, set[tuple[str, str]]] = {}
+        self._stopping = False
 
     def start(self) -> None:
         """Begin to store what has ended, again and again."""
         self._writing = asyncio.create_task(self._write_for_ever())
+
+    def end_streams(self) -> None:
+        """End all streams, and those that begin from now on, with ``Stopping``."""
+        self._stopping = True
+        for answers in self._listeners:
+            while answers.full():
+                answers.get_nowait()
+            answers.put_nowait(Stopping())
 
     async def stop(self) -> None:
         """Store what has ended a last time; the rest was not acknowledged as durable, and is sent again."""
@@ -63,6 +72,8 @@ class PublishStreams:
         self, requests: AsyncIterator[market_data_pb2.PublishRequest]
     ) -> AsyncIterator[market_data_pb2.PublishResponse]:
         """Yield an answer for each batch, and news when more is stored; at the end, what is stored then."""
+        if self._stopping:
+            raise Stopping
         answers: _Answers = asyncio.Queue(_UNREAD)
         symbols = self._listeners[answers] = set()
         reading = asyncio.create_task(self._read(requests, answers, symbols))

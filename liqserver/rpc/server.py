@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import signal
 import threading
 import time
@@ -23,6 +24,7 @@ from liqserver.live.feed import Feed
 from liqserver.live.views import Views
 from liqserver.rpc.admin import AdminServicer
 from liqserver.rpc.alerts import AlertStreams
+from liqserver.rpc.auth import AuthError, Tls, Tokens
 from liqserver.rpc.interceptor import AnswerInterceptor
 from liqserver.rpc.liquidation import LiquidationServicer
 from liqserver.rpc.market_data import MarketDataServicer
@@ -55,6 +57,9 @@ _OPTIONS = (
 )
 
 
+log = logging.getLogger(__name__)
+
+
 class BindError(Exception):
     """The address cannot be listened on; the message says why."""
 
@@ -69,14 +74,22 @@ class Server:
     host, port : str, int
         Where to listen; port 0 for a free one.
     allow_remote : bool
-        Whether an address other than loopback may be listened on, unencrypted.
+        Whether an address other than loopback may be listened on without TLS, or without tokens and certificates of
+        clients: the network is trusted.
+    tls : Tls, optional
+        Encrypts connections; not given: they are not encrypted.
+    tokens : Tokens, optional
+        What callers need one of; not given: whoever reaches the address may do everything.
     clock : callable
         UNIX nanoseconds of now.
 
     Raises
     ------
     BindError
-        If ``host`` is not loopback and ``allow_remote`` is not set.
+        If ``host`` is not loopback and ``allow_remote`` is not set where it has to be; or if tokens would go
+        unencrypted to an address that is not loopback, whatever is set.
+    AuthError
+        If a file of ``tls`` cannot be used.
     """
 
     def __init__(
@@ -86,13 +99,14 @@ class Server:
         port: int,
         *,
         allow_remote: bool = False,
+        tls: Tls | None = None,
+        tokens: Tokens | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        if not allow_remote and not _is_loopback(host):
-            raise BindError(
-                f"{host} can be reached from other machines and the connection is not encrypted: "
-                "listen on 127.0.0.1, or say --allow-remote if the network is trusted"
-            )
+        if not _is_loopback(host):
+            _check_remote(host, allow_remote, tls, tokens)
+        self._credentials = None if tls is None else tls.credentials()
+        self.tokens = tokens
         self._database = database
         self._clock = clock
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -107,7 +121,7 @@ class Server:
     async def start(self) -> None:
         """Listen, warm up, then report SERVING; raises BindError if the port cannot be had."""
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="liqserver")
-        server = grpc.aio.server(interceptors=[AnswerInterceptor()], options=_OPTIONS)
+        server = grpc.aio.server(interceptors=[AnswerInterceptor(self.tokens)], options=_OPTIONS)
         engine = LevelsEngine(StoreMarkets(self._database))
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver writer")
         self._ingester = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver ingest")
@@ -135,7 +149,10 @@ class Server:
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         reflection.enable_server_reflection((*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         try:
-            self.port = server.add_insecure_port(self._address)
+            if self._credentials is None:
+                self.port = server.add_insecure_port(self._address)
+            else:
+                self.port = server.add_secure_port(self._address, self._credentials)
         except RuntimeError as error:
             self._shut_down()
             raise BindError(f"cannot listen on {self._address}: is another server running there?") from error
@@ -150,6 +167,7 @@ class Server:
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self.streams.stop()
         self._alerts.stop()
+        self._publishers.end_streams()
         await self._server.stop(grace)
         await self._publishers.stop()
         self._shut_down()
@@ -164,15 +182,26 @@ class Server:
 
 
 async def serve_until_signalled(server: Server, started: Callable[[Server], None]) -> None:
-    """Run ``server`` until SIGINT or SIGTERM; call ``started`` when it is ready."""
+    """Run ``server`` until SIGINT or SIGTERM, read its tokens again at SIGHUP; call ``started`` when it is ready."""
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, done.set)
+    if server.tokens is not None:
+        loop.add_signal_handler(signal.SIGHUP, _reload, server.tokens)
     await server.start()
     started(server)
     await done.wait()
     await server.stop()
+
+
+def _reload(tokens: Tokens) -> None:
+    try:
+        tokens.reload()
+    except AuthError as error:
+        log.error("tokens stay as they were: %s", error)
+    else:
+        log.info("tokens read again: %d", len(tokens))
 
 
 class EmbeddedServer:
@@ -226,6 +255,24 @@ class EmbeddedServer:
         except BaseException as error:  # handed to the thread that waits for the start
             self._failure = error
             self._ready.set()
+
+
+def _check_remote(host: str, allow_remote: bool, tls: Tls | None, tokens: Tokens | None) -> None:
+    reached = f"{host} can be reached from other machines and"
+    if tls is None and tokens is not None:
+        raise BindError(f"{reached} tokens would cross the network unencrypted: give --tls-cert and --tls-key")
+    if tls is None:
+        lack, remedy = "the connection is not encrypted", "--tls-cert, --tls-key and --tokens"
+    elif tokens is None and tls.client_ca is None:
+        lack, remedy = "whoever reaches it may do everything", "--tokens or --tls-client-ca"
+    else:
+        return
+    if not allow_remote:
+        raise BindError(
+            f"{reached} {lack}: listen on 127.0.0.1, give {remedy}, or say --allow-remote if the network is trusted"
+        )
+    everybody = "" if tls is not None else ", and whoever reaches it may do everything"
+    log.warning("%s %s%s", reached, lack, everybody)
 
 
 def _is_loopback(host: str) -> bool:

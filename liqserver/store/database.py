@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +19,13 @@ import duckdb
 
 SCHEMA_VERSION = 2
 """Version of schema.sql. Older files are migrated when they are opened for writing; newer ones are refused."""
+
+DEFAULT_MEMORY_LIMIT = "25%"
+
+_MEMORY = re.compile(r"(?=.*[1-9])\d+(\.\d+)?\s*(%|[KMGT]i?B)", re.IGNORECASE)
+_UNPACKED = "ingest-"
+# Bytes of pages that are not worth giving back.
+_PAGES_KEPT = 4 << 20
 
 
 class StoreError(Exception):
@@ -30,21 +41,25 @@ class Database:
         The file. Unless ``read_only``, it and its folder are created when missing.
     read_only : bool
         Only read. Files outside the database are then out of reach of its queries.
-    memory_limit : str, optional
-        Most memory the database takes, for example ``"2GB"``; DuckDB's default is 80 % of the machine's.
+    memory_limit : str
+        Most memory the database takes, as a size or a share of the machine's, for example ``"2GB"`` or ``"25%"``.
+    keep_pages : bool
+        Keep pages that were read or written in memory, as the limit allows. False is for a process that only ingests
+        and has no use for them: nothing else may query the database meanwhile.
     threads : int, optional
         Threads of one query; by default as many as there are cores.
     temp_directory : Path, optional
-        Where queries spill and archives are unpacked; by default a folder beside the file.
+        Where queries spill and archives are unpacked; by default a folder beside the file. No other database may use
+        the same: what a killed process left there is removed when the file is opened for writing.
     clock : callable, optional
         Returns UNIX nanoseconds; the time of creation is taken from it.
 
     Raises
     ------
     StoreError
-        If another process holds the file, if it is not a liqserver database or one of a newer schema version, if it
-        cannot be opened or created, or if ``read_only`` is asked for a file that does not exist or is of an older
-        version.
+        If another process holds the file or another object of this one holds it for writing, if it is not a liqserver
+        database or one of a newer schema version, if it cannot be opened or created, or if ``read_only`` is asked for
+        a file that does not exist or is of an older version.
     """
 
     def __init__(
@@ -52,23 +67,34 @@ class Database:
         path: Path,
         *,
         read_only: bool = False,
-        memory_limit: str | None = None,
+        memory_limit: str = DEFAULT_MEMORY_LIMIT,
+        keep_pages: bool = True,
         threads: int | None = None,
         temp_directory: Path | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.path = Path(path)
         self.read_only = read_only
+        # Called when DuckDB gives the database up, as it does where there is no room to write its log back: until it
+        # is opened anew nothing can be read or written.
+        self.when_lost: Callable[[], None] = lambda: None
+        self._keep_pages = keep_pages
+        self._memory_limit = memory_limit
+        if not _MEMORY.fullmatch(memory_limit):
+            raise StoreError(f"memory_limit was {memory_limit!r}, must be a size or a share, such as 2GB or 25%")
         self.temp_directory = temp_directory or self.path.with_name(self.path.name + ".tmp")
         if read_only and not self.path.exists():
             raise StoreError(f"there is no database at {self.path}")
         settings: dict[str, Any] = {
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
+            "memory_limit": memory_limit,
             "temp_directory": str(self.temp_directory),
         }
-        if memory_limit is not None:
-            settings["memory_limit"] = memory_limit
+        if not read_only:
+            # DuckDB shares a file within a process where all settings agree. Two writers do not: each would number
+            # files by itself and remove what the other has unpacked.
+            settings["custom_user_agent"] = f"liqserver {uuid.uuid4()}"
         if threads is not None:
             settings["threads"] = threads
         self._connection = self._connect(settings)
@@ -76,9 +102,19 @@ class Database:
         self._writing = threading.Lock()
         try:
             self._require_schema(clock)
+            if not read_only:
+                self._remove_stale_files()
         except BaseException:
             self._connection.close()
             raise
+
+    @contextmanager
+    def unpacking(self) -> Iterator[Path]:
+        """Yield a new folder to unpack archives into; it is gone at the end of the block."""
+        self.temp_directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_UNPACKED, dir=self.temp_directory) as folder:
+            yield Path(folder)
+        self._remove_empty_temp_directory()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a new cursor, for the calling thread alone.
@@ -103,8 +139,31 @@ class Database:
                     cur.rollback()
                     raise
                 cur.commit()
+            except duckdb.FatalException:
+                self.when_lost()
+                raise
             finally:
                 cur.close()
+
+    def release_pages(self) -> None:
+        """Give back the memory of more than a few pages that are on the disk, unless they are to be kept."""
+        if self._keep_pages:
+            return
+        cur = self.cursor()
+        try:
+            held = dict(cur.execute("SELECT tag, memory_usage_bytes FROM duckdb_memory()").fetchall())
+            if held["BASE_TABLE"] <= _PAGES_KEPT:
+                return
+            # A lower limit is what makes DuckDB let go of pages. Rows that are in its log alone stay within it.
+            lower = sum(held.values()) - held["BASE_TABLE"] + _PAGES_KEPT // 4
+            try:
+                # Where it cannot let go of as many, those it could are gone.
+                with suppress(duckdb.OutOfMemoryException):
+                    cur.execute(f"SET memory_limit = '{lower}B'")
+            finally:
+                cur.execute(f"SET memory_limit = '{self._memory_limit}'")
+        finally:
+            cur.close()
 
     def close(self) -> None:
         """Close the file; cursors end with it."""
@@ -137,7 +196,7 @@ class Database:
                 raise StoreError(f"{self.path} is not a DuckDB database") from error
             raise StoreError(f"{self.path} cannot be opened: {error}") from error
         except duckdb.ConnectionException as error:
-            raise StoreError(f"{self.path} is already open in this process with other settings") from error
+            raise StoreError(f"{self.path} is already open in this process") from error
         except (duckdb.Error, OSError) as error:
             raise StoreError(f"{self.path} cannot be opened: {error}") from error
 
@@ -166,6 +225,23 @@ class Database:
                     f"`liqserver serve` and `liqserver ingest` bring it to version {SCHEMA_VERSION}"
                 )
             self._migrate(version)
+
+    def _remove_stale_files(self) -> None:
+        """Remove what killed processes had unpacked: the file is held, so that none of them is alive."""
+        stale = list(self.temp_directory.glob(f"{_UNPACKED}*"))
+        try:
+            for folder in stale:
+                shutil.rmtree(folder)
+            if stale:
+                self._remove_empty_temp_directory()
+        except OSError as error:
+            raise StoreError(
+                f"what a killed process left in {self.temp_directory} cannot be removed: {error}"
+            ) from error
+
+    def _remove_empty_temp_directory(self) -> None:
+        if not any(self.temp_directory.iterdir()):
+            self.temp_directory.rmdir()
 
     def _migrate(self, version: int) -> None:
         """Bring the tables to the current version, step by step, all or nothing."""

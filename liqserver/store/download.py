@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
-
-import duckdb
+from typing import NamedTuple
 
 from liqserver.store.archive import CANDLE_KINDS, ArchiveFile, Kind, interval_name, parse_file, utc
 from liqserver.store.bucket import Bucket, SourceClosedError, SourceError
+from liqserver.store.database import Database
 
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d")
 """Intervals of candles that the archive has by the day and that have a fixed length."""
@@ -201,15 +201,37 @@ def days_between(start: date, end: date) -> frozenset[date]:
     return frozenset(start + timedelta(days=n) for n in range((end - start).days + 1))
 
 
+class LedgerRow(NamedTuple):
+    """A file that is in a database: where it belongs, nanoseconds of a row's period (0 for single events), its name."""
+
+    venue: str
+    symbol: str
+    kind: str
+    period: int
+    name: str
+
+
+def ledger_rows(database: Database) -> list[LedgerRow]:
+    """Return the files that are in a database."""
+    cur = database.cursor()
+    try:
+        rows = cur.execute(
+            "SELECT venue, symbol, kind, period, name FROM ledger JOIN symbols USING (symbol_id) ORDER BY file_id"
+        ).fetchall()
+    finally:
+        cur.close()
+    return [LedgerRow(*row) for row in rows]
+
+
 def days_missing(
-    cur: duckdb.DuckDBPyConnection, venue: str, symbols: Sequence[str], yesterday: date
+    ledger: Iterable[LedgerRow], venue: str, symbols: Sequence[str], yesterday: date
 ) -> tuple[list[Wanted], list[str]]:
     """Find what a database lacks since the newest files of each kind it has.
 
     Parameters
     ----------
-    cur : duckdb.DuckDBPyConnection
-        Cursor of the database.
+    ledger : iterable of LedgerRow
+        The files that the database has.
     venue : str
         Venue whose symbols are meant.
     symbols : sequence of str
@@ -230,19 +252,14 @@ def days_missing(
     DownloadError
         If the database has no archive file of a symbol, or of any.
     """
-    rows = cur.execute(
-        """
-        SELECT symbol, kind, period, list(DISTINCT name)
-        FROM ledger JOIN symbols USING (symbol_id) WHERE venue = ? GROUP BY ALL ORDER BY ALL
-        """,
-        [venue],
-    ).fetchall()
+    of_series: dict[tuple[str, str, int], list[str]] = {}
+    for row in ledger:
+        if row.venue == venue and (not symbols or row.symbol in symbols):
+            of_series.setdefault((row.symbol, row.kind, row.period), []).append(row.name)
     wanted: list[Wanted] = []
     notices: list[str] = []
     known: set[str] = set()
-    for symbol, kind, period, names in rows:
-        if symbols and symbol not in symbols:
-            continue
+    for (symbol, kind, period), names in sorted(of_series.items()):
         had = _days_of_files(kind, names)
         if not had:
             continue

@@ -1,14 +1,15 @@
 """Ingest: archive files into the database, each whole or not at all.
 
-The next file is hashed and inflated in a thread while the current one loads. The ledger makes it idempotent: a file
+Two files are hashed and inflated in threads while the one before loads. The ledger makes it idempotent: a file
 whose SHA-256 is there is left alone, so an ingest that was interrupted goes on where it stopped when it is repeated.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
+import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ from liqserver.store.archive import (
 from liqserver.store.database import Database, StoreError
 from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET, LIQUIDATION_KINDS, NewSymbol, load_liquidations
 from liqserver.store.loaders import Loaded, SymbolKey, load
+from liqserver.store.raw import RawTrades, has_raw
 
 # Tick sizes that need not be inferred where the exchange's are not loaded, by venue and symbol.
 BUILTIN_TICK_SIZES = {("BINANCE", "BTCUSDT"): 0.1, ("BINANCE", "ETHUSDT"): 0.01}
@@ -151,6 +153,7 @@ def ingest(
     base_bin: float | None = None,
     replace: bool = False,
     quote_asset: str = DEFAULT_QUOTE_ASSET,
+    keep_raw: bool = False,
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> IngestReport:
@@ -171,6 +174,9 @@ def ingest(
         Put a file of a known name and other content in the place of the one before; otherwise it is rejected.
     quote_asset : str
         What symbols are quoted in whose names in recordings of force orders do not say it.
+    keep_raw : bool
+        Keep the trades of files of trades as Parquet beside the database as well, also of those that are in already;
+        see `liqserver.store.raw`.
     progress : callable, optional
         Called at the start and after each file. What it raises ends the ingest; files done stay.
     clock : callable
@@ -187,13 +193,17 @@ def ingest(
         If a path does not exist or holds nothing of the archive, or there is nothing to read.
     StoreError
         If the database is open for reading only, ``base_bin`` is not positive or not that of a symbol that exists
-        already, or ``quote_asset`` is no name of capital letters and digits. If there is no room on the disk: files
+        already, ``quote_asset`` is no name of capital letters and digits, or ``venue`` no name of a folder where raw
+        trades are kept. If there is no room on the disk: files
         done stay.
     """
     if db.read_only:
         raise StoreError(f"{db.path} is open for reading only")
     if not (quote_asset.isalnum() and quote_asset == quote_asset.upper()):
         raise StoreError(f"quote_asset was {quote_asset!r}, must be capital letters and digits, such as USDT")
+    if keep_raw and not re.fullmatch(r"[\w-]+", venue):
+        # It becomes part of a path.
+        raise StoreError(f"venue was {venue!r}, must be letters, digits, - and _ where raw trades are kept")
     readable, unread = find_files(paths)
     _require_base_bin(db, venue, {file.symbol for file in readable}, base_bin)
     sizes = [file.path.stat().st_size for file in readable]
@@ -205,18 +215,14 @@ def ingest(
             progress(Progress(done, len(readable), sum(sizes[:done]), sum(sizes), last))
 
     report(None)
-    db.temp_directory.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="ingest-", dir=db.temp_directory) as folder,
-        _prepared(readable, Path(folder), _known_checksums(db)) as ready,
-    ):
+    with db.unpacking() as folder, _prepared(readable, folder, _known_checksums(db)) as ready:
         for file, size in zip(readable, sizes, strict=True):
             began = time.perf_counter()
             prepared = _Prepared()
             try:
                 prepared = next(ready)
                 result = _take(
-                    db, file, prepared, Path(folder), size, venue, base_bin, quote_asset, replace, clock, began
+                    db, file, prepared, folder, size, venue, base_bin, quote_asset, replace, keep_raw, clock, began
                 )
             except FileRejectedError as error:
                 result = _result(file, Status.REJECTED, size, began, reason=str(error))
@@ -226,9 +232,8 @@ def ingest(
                 if prepared.csv is not None and prepared.csv.path != file.path:
                     prepared.csv.path.unlink()
             results.append(result)
+            db.release_pages()
             report(result)
-    if not any(db.temp_directory.iterdir()):
-        db.temp_directory.rmdir()
     results += [FileResult(file.path, Status.NOT_READ, reason=file.reason) for file in unread]
     return IngestReport(tuple(results))
 
@@ -243,15 +248,28 @@ def _take(
     base_bin: float | None,
     quote_asset: str,
     replace: bool,
+    keep_raw: bool,
     clock: Callable[[], int],
     began: float,
 ) -> FileResult:
     """Load one prepared file in one transaction."""
     if prepared.rejection:
         raise FileRejectedError(prepared.rejection)
+
+    def unchanged() -> None:
+        if _state(file.path) != prepared.state:
+            raise FileRejectedError("it changed while it was read: ingest it again when it is complete")
+
+    raw = RawTrades(db.path)
+    keep_raw = keep_raw and has_raw(file)
     with db.transaction() as cur:
         former = _ledger_entries(cur, venue, file, prepared.sha256)
-        if any(entry.sha256 == prepared.sha256 for entry in former):
+        same = [entry for entry in former if entry.sha256 == prepared.sha256]
+        if same:
+            [entry, *_] = same
+            if keep_raw and not raw.has(venue, file, entry.ts_start):
+                with _unpacked(file, folder) as csv:
+                    raw.write(cur, csv, venue, entry.ts_start, entry.ts_end, folder, unchanged)
             return _result(file, Status.ALREADY_INGESTED, size, began)
         if former and not replace:
             raise FileRejectedError(
@@ -285,9 +303,13 @@ def _take(
             notices.append("its times are in microseconds")
         for part_id, (symbol_id, part) in enumerate(parts.items(), start=file_id):
             _enter(cur, file, part_id, symbol_id, prepared.sha256, size, part, [*notices, *part.notices], clock())
-        if _state(file.path) != prepared.state:
-            raise FileRejectedError("it changed while it was read: ingest it again when it is complete")
+        unchanged()
         notices += loaded.notices
+        # Last, before the commit: a file of the ledger has its raw trades, and what was kept of another is gone.
+        if keep_raw:
+            raw.write(cur, csv, venue, loaded.ts_start, loaded.ts_end, folder, unchanged)
+        elif former and has_raw(file):
+            raw.remove(venue, file)
     return _result(
         file,
         Status.INGESTED,
@@ -300,6 +322,17 @@ def _take(
         ts_end=loaded.ts_end,
         notices=tuple(notices),
     )
+
+
+@contextmanager
+def _unpacked(file: ArchiveFile, folder: Path) -> Iterator[Csv]:
+    """Yield a file that the other thread left packed, because the ledger has it."""
+    csv = unpack(file, folder)
+    try:
+        yield csv
+    finally:
+        if csv.path != file.path:
+            csv.path.unlink()
 
 
 def _result(
@@ -339,15 +372,16 @@ def _result(
 
 @contextmanager
 def _prepared(files: Sequence[ArchiveFile], folder: Path, known: frozenset[str]) -> Iterator[Iterator[_Prepared]]:
-    """Yield the files, prepared in order by a thread that is one file ahead and no more."""
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="unpack") as pool:
+    """Yield the files, prepared in order by two threads that are two files ahead and no more."""
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="unpack") as pool:
 
         def ahead() -> Iterator[_Prepared]:
-            following = pool.submit(_prepare, files[0], folder, known)
-            for file in files[1:]:
-                current, following = following, pool.submit(_prepare, file, folder, known)
-                yield current.result()
-            yield following.result()
+            waiting = deque(pool.submit(_prepare, file, folder, known) for file in files[:2])
+            for file in files[2:]:
+                yield waiting.popleft().result()
+                waiting.append(pool.submit(_prepare, file, folder, known))
+            while waiting:
+                yield waiting.popleft().result()
 
         yield ahead()
 
@@ -378,6 +412,8 @@ class _LedgerEntry:
     file_id: int
     name: str
     sha256: str
+    ts_start: int
+    ts_end: int
 
 
 def _enter(
@@ -427,7 +463,7 @@ def _ledger_entries(cur: duckdb.DuckDBPyConnection, venue: str, file: ArchiveFil
     """Return what was ingested of the same symbol, kind and period with this content or name, packed or not."""
     rows = cur.execute(
         """
-        SELECT file_id, name, sha256 FROM ledger JOIN symbols USING (symbol_id)
+        SELECT file_id, name, sha256, ts_start, ts_end FROM ledger JOIN symbols USING (symbol_id)
         WHERE venue = ? AND ? IN (symbol, '*') AND kind = ? AND period = ?
           AND (sha256 = ? OR name IN (?, ?))
         ORDER BY file_id

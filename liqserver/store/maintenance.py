@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 
 from liqserver.store.archive import DAY, utc
 from liqserver.store.database import Database, StoreError
+from liqserver.store.raw import RawTrades
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What compacting did: bytes of the file before and after, and how many large trades were dropped."""
+    """What compacting did: bytes of the file before and after, large trades and days of raw ones dropped."""
 
     bytes_before: int
     bytes_after: int
     dropped_trades: int
+    dropped_raw_days: int
 
 
-def compact(path: Path, *, keep_days: float | None = None) -> Compaction:
+def compact(path: Path, *, keep_days: float | None = None, keep_raw_days: int | None = None) -> Compaction:
     """Drop old large trades, if asked to, and write the file anew without the room that is free in it.
 
     The new file takes the place of the old one when it is complete: an interruption leaves the old one.
@@ -37,14 +39,18 @@ def compact(path: Path, *, keep_days: float | None = None) -> Compaction:
     keep_days : float, optional
         Keep large trades of so many days before the newest trade of their symbol; all by default. Flow stays. The
         notices of the files they came with say so.
+    keep_raw_days : int, optional
+        Keep raw trades of so many days up to the newest day of each kind and symbol; all by default.
 
     Raises
     ------
     StoreError
-        If there is no database, it cannot be opened, or ``keep_days`` is not positive.
+        If there is no database, it cannot be opened, or ``keep_days`` or ``keep_raw_days`` is not positive.
     """
     if keep_days is not None and not 0 < keep_days < float("inf"):
         raise StoreError(f"keep_days was {keep_days}, must be a positive number")
+    if keep_raw_days is not None and keep_raw_days < 1:
+        raise StoreError(f"keep_raw_days was {keep_raw_days}, must be at least 1")
     if not path.exists():
         raise StoreError(f"there is no database at {path}")
     before = path.stat().st_size
@@ -52,6 +58,7 @@ def compact(path: Path, *, keep_days: float | None = None) -> Compaction:
     anew.unlink(missing_ok=True)
     with Database(path) as db:
         dropped = _drop_large_trades(db, keep_days) if keep_days is not None else 0
+        dropped_raw = RawTrades(path).drop(keep_raw_days) if keep_raw_days is not None else 0
         cur = db.cursor()
         cur.execute("CHECKPOINT")
         [(name,)] = cur.execute("SELECT current_database()").fetchall()
@@ -67,7 +74,7 @@ def compact(path: Path, *, keep_days: float | None = None) -> Compaction:
             cur.close()
             anew.unlink(missing_ok=True)
             raise
-    return Compaction(before, after, dropped)
+    return Compaction(before, after, dropped, dropped_raw)
 
 
 def _drop_large_trades(db: Database, keep_days: float) -> int:

@@ -62,6 +62,7 @@ class IngestRequest(_message.Message):
     BASE_BIN_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
     QUOTE_ASSET_FIELD_NUMBER: _builtins.int
+    KEEP_RAW_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     """Venue the files are of; empty for "BINANCE"."""
     base_bin: _builtins.float
@@ -70,6 +71,8 @@ class IngestRequest(_message.Message):
     """Put files of a known name and other content in the place of the old."""
     quote_asset: _builtins.str
     """What symbols are quoted in whose names in recordings of force orders do not say it; empty for "USDT"."""
+    keep_raw: _builtins.bool
+    """Keep the trades of files of trades as Parquet beside the database as well, also of those that are in already."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Archive files, or folders with everything below them: absolute paths on the server's machine."""
@@ -82,10 +85,11 @@ class IngestRequest(_message.Message):
         base_bin: _builtins.float = ...,
         replace: _builtins.bool = ...,
         quote_asset: _builtins.str = ...,
+        keep_raw: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_bin", b"base_bin", "paths", b"paths", "quote_asset", b"quote_asset", "replace", b"replace", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_bin", b"base_bin", "keep_raw", b"keep_raw", "paths", b"paths", "quote_asset", b"quote_asset", "replace", b"replace", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
+import grpc
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from liqserver.rpc.server import EmbeddedServer
 from liqserver.store.archive import Kind
 from liqserver.store.database import Database
 from liqserver.store.ingest import ingest
+from liqserver.v1 import admin_pb2, admin_pb2_grpc
 from tests.rpc.owned import owned
 from tests.store.archive_files import DAY as DECEMBER
 from tests.store.archive_files import candle, text_of, write_file
@@ -207,3 +210,19 @@ def test_files_are_listed_while_an_ingest_runs(first_day: Path, market_archive: 
         next(progress)
         assert len(other.files(timeout=5)) >= 5
         list(progress)
+
+
+def test_raw_trades_are_kept_where_it_is_asked_for(first_day: Path, market_archive: Path) -> None:
+    wanted = [path for path in files(market_archive, FIRST_DAY, SECOND_DAY) if "aggTrades" in path.name]
+    with owned(first_day) as target, grpc.insecure_channel(target) as channel:
+        stub = admin_pb2_grpc.AdminServiceStub(channel)
+        request = admin_pb2.IngestRequest(paths=map(str, wanted[-1:]))
+        list(stub.Ingest(request))
+        assert not list(first_day.parent.rglob("*.parquet"))
+        # Of one that was in before and one that is new, each day's by itself.
+        request = admin_pb2.IngestRequest(paths=map(str, wanted), keep_raw=True)
+        list(stub.Ingest(request))
+        rows = {file.name: file.rows for file in next(stub.ListFiles(admin_pb2.ListFilesRequest())).files}
+    for path in wanted:
+        kept = f"{first_day}.raw/aggTrades/venue=BINANCE/symbol=BTCUSDT/date=*/{path.stem}.parquet"
+        assert duckdb.execute(f"SELECT count(*) FROM '{kept}'").fetchall() == [(rows[path.name],)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -269,3 +270,24 @@ def test_server_killed_in_the_middle_loses_and_doubles_nothing(
         live = client.levels(SYMBOL, as_of=moment)
     with owning(from_files) as client:
         same_levels(live, client.levels(SYMBOL, as_of=moment))
+
+
+def test_server_that_stops_ends_publishers_with_its_reason(published: list[liqclient.Events], tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def until_ended() -> Iterator[liqclient.Events]:
+        yield from published[:3]
+        ended.wait(60)
+
+    def stop_at_third(process: subprocess.Popen[str], client: liqclient.Client) -> None:
+        for answer in client.publish(until_ended()):
+            if answer.sequence == 3:
+                process.send_signal(signal.SIGTERM)
+
+    with serving(tmp_path / "live.duckdb") as (process, target), liqclient.Client(target) as client:
+        try:
+            with pytest.raises(liqclient.Unavailable) as caught:
+                stop_at_third(process, client)
+        finally:
+            ended.set()
+    assert caught.value.reason == "SERVER_STOPS"

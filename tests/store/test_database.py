@@ -203,3 +203,42 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> Non
     assert tables_of(path) == before
     with duckdb.connect(path, read_only=True) as con:
         assert con.execute("SELECT schema_version FROM meta").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("limit", ["", "much", "0GB", "-1GB", "10XB", "0%", "2 GB; x"])
+def test_a_memory_limit_that_is_none(tmp_path: Path, limit: str) -> None:
+    with pytest.raises(StoreError, match=r"memory_limit was .* must be a size or a share, such as 2GB or 25%"):
+        Database(tmp_path / "x.duckdb", memory_limit=limit)
+    assert not (tmp_path / "x.duckdb").exists()
+
+
+def test_a_memory_limit_that_is_a_share_of_the_machine(tmp_path: Path) -> None:
+    def limit(of: Database) -> object:
+        return of.cursor().execute("SELECT current_setting('memory_limit')").fetchall()
+
+    with Database(tmp_path / "x.duckdb") as db:
+        default = limit(db)
+    with Database(tmp_path / "x.duckdb", memory_limit="25%") as db:
+        assert limit(db) == default
+    with Database(tmp_path / "x.duckdb", memory_limit="50 %") as db:
+        assert limit(db) != default
+
+
+def test_pages_are_given_back_and_the_limit_stays(tmp_path: Path) -> None:
+    def pages(of: Database) -> int:
+        rows = of.cursor().execute("SELECT memory_usage_bytes FROM duckdb_memory() WHERE tag = 'BASE_TABLE'").fetchall()
+        return int(rows[0][0])
+
+    for keep_pages in (True, False):
+        path = tmp_path / f"{keep_pages}.duckdb"
+        with Database(path, memory_limit="300MB", keep_pages=keep_pages) as db:
+            cur = db.cursor()
+            cur.execute("CREATE TABLE t AS SELECT hash(i) AS x FROM range(2_000_000) AS r(i)")
+            cur.execute("CHECKPOINT")
+            [before] = cur.execute("SELECT bit_xor(x), count(*) FROM t").fetchall()
+            assert pages(db) > 12_000_000
+            db.release_pages()
+            assert (pages(db) > 12_000_000) is keep_pages
+            assert pages(db) < 4_000_000 or keep_pages
+            assert cur.execute("SELECT current_setting('memory_limit')").fetchall() == [("286.1 MiB",)]
+            assert cur.execute("SELECT bit_xor(x), count(*) FROM t").fetchall() == [before]

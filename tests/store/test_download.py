@@ -27,6 +27,7 @@ from liqserver.store.download import (
     days_between,
     days_missing,
     download,
+    ledger_rows,
     plan,
 )
 from liqserver.store.ingest import ingest
@@ -484,7 +485,7 @@ def ingest_days(path: Path, folder: Path, *days: int) -> None:
 
 def missing(path: Path, yesterday: date, *symbols: str) -> dict[str, list[str]]:
     with Database(path, read_only=True) as database:
-        wanted, notices = days_missing(database.cursor(), "BINANCE", symbols, yesterday)
+        wanted, notices = days_missing(ledger_rows(database), "BINANCE", symbols, yesterday)
     assert notices == []
     return {want.series.name: sorted(day.isoformat() for day in want.days) for want in wanted}
 

@@ -25,7 +25,7 @@ import pytest
 import liqclient
 from liqserver.simulate.archive import write_archive
 from liqserver.simulate.config import SimulationConfig
-from liqserver.store.database import Database
+from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import Status, ingest
 from tests.rpc.owned import owned
 
@@ -161,6 +161,38 @@ def test_killed_at_random_moments_a_rerun_completes_it(
     assert cut_short >= KILLS_OF_A_DATABASE * DATABASES // 4
 
 
+def test_what_a_killed_ingest_had_unpacked_is_gone_when_the_database_is_next_opened_for_writing(
+    archive: Path, tmp_path: Path
+) -> None:
+    db = tmp_path / "x.duckdb"
+    unpacked = tmp_path / "x.duckdb.tmp"
+    with ingesting(db, archive) as process:
+        wait_until(lambda: bool(list(unpacked.glob("ingest-*/*.csv"))), process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    left = list(unpacked.glob("ingest-*"))
+    assert left
+    with Database(db, read_only=True):
+        # It might belong to an ingest that runs.
+        assert list(unpacked.glob("ingest-*")) == left
+    (unpacked / "of-somebody-else").touch()
+    with Database(db):
+        assert [path.name for path in unpacked.iterdir()] == ["of-somebody-else"]
+    (unpacked / "of-somebody-else").unlink()
+    (unpacked / "ingest-stale").mkdir()
+    with Database(db):
+        assert not unpacked.exists()
+
+
+def test_a_second_writer_of_one_process_is_refused_and_leaves_what_the_first_unpacked(tmp_path: Path) -> None:
+    with Database(tmp_path / "x.duckdb") as database, database.unpacking() as folder:
+        (folder / "file.csv").touch()
+        with pytest.raises(StoreError, match="is already open in this process"):
+            Database(tmp_path / "x.duckdb")
+        assert (folder / "file.csv").exists()
+    assert not (tmp_path / "x.duckdb.tmp").exists()
+
+
 # --- no room ---------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +295,41 @@ def test_server_whose_disk_is_full_says_so_and_goes_on(
         finally:
             server.terminate()
         assert server.wait(30) == 0
+    assert tables(db) == undisturbed[0]
+
+
+def test_server_that_has_no_room_to_write_its_log_back_ends_with_an_error_and_a_new_one_goes_on(
+    archive: Path, undisturbed: tuple[dict[str, list[str]], float], tmp_path: Path
+) -> None:
+    db = tmp_path / "x.duckdb"
+    with Database(db) as database:
+        ingest(database, archive.rglob("*2025-09-01.zip"))
+    # It writes its log back after every file.
+    script = """
+from liqserver.cli import main
+from liqserver.store.database import Database
+
+connect = Database._connect
+Database._connect = lambda self, settings: connect(self, settings | {"checkpoint_threshold": "1KB"})
+main()
+"""
+    serve = [sys.executable, "-c", script, "serve", "--db", str(db), "--port", "0", "--print-target"]
+    csvs = [_unpacked(path, tmp_path / "csv") for path in archive.rglob("*2025-09-02.zip") if "aggTrades" in path.name]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            with liqclient.Client(server.stdout.readline().strip()) as client:
+                unlimited = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)[1]
+                resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (db.stat().st_size + 10_000, unlimited))
+                with pytest.raises(liqclient.FailedPrecondition, match="could not be written to"):
+                    list(client.ingest(csvs))
+            said = server.communicate(timeout=30)[1]
+        finally:
+            server.kill()
+    assert server.returncode == 1
+    assert "make room on its disk and start the server again" in " ".join(said.split())
+    with owned(db) as target, liqclient.Client(target) as client:
+        list(client.ingest([archive]))
     assert tables(db) == undisturbed[0]
 
 

@@ -161,6 +161,12 @@ def test_options_reach_the_server(tmp_path: Path, archive: Path) -> None:
         assert db.cursor().execute("SELECT venue, base_bin FROM symbols").fetchall() == [("BYBIT", 20.0)]
 
 
+def test_raw_trades_are_kept_by_the_server(tmp_path: Path, archive: Path) -> None:
+    with owned(tmp_path / "x.duckdb") as target:
+        assert run(archive, "--target", target, "--keep-raw").exit_code == 0
+    assert len(list((tmp_path / "x.duckdb.raw").rglob("*.parquet"))) == 2
+
+
 def test_a_server_that_cannot_do_it(tmp_path: Path, archive: Path) -> None:
     with owned(tmp_path / "x.duckdb") as target:
         missing = run(tmp_path / "nowhere", "--target", target)
