@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 # A bin is one basis point of price or a little less: a tenth of the nearest level's distance at 125x.
@@ -75,3 +76,45 @@ def bin_edges(first: int, count: int, width: float) -> NDArray[np.float64]:
     decimals = max(0, 12 - math.ceil(math.log10(max(abs(first) + count, 1) * width + 1)))
     edges: NDArray[np.float64] = np.round(np.arange(first, first + count, dtype=np.float64) * width, decimals)
     return edges
+
+
+@njit(cache=True, nogil=True)
+def rebinned(
+    qty: NDArray[np.float64], first_bin: int, width: float, multiple: int, first: int, count: int, notional: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Add up bins by wider ones.
+
+    Parameters
+    ----------
+    qty : float64, shape (2, T, n)
+        Contracts in bins of ``width`` (quote units), the first of which is ``first_bin``.
+    multiple, first, count : int
+        The wider bins: ``multiple`` times as wide, ``count`` of them from bin ``first`` of that width on.
+    notional : bool
+        Whether to value contracts at the middles of their own bins, quote units.
+
+    Returns
+    -------
+    float64, shape (2, T, count)
+        By the wider bins.
+    float64, shape (2,)
+        Sums of all of ``qty``, in the wider bins or not.
+    """
+    sides, tiers, bins = qty.shape
+    out = np.zeros((sides, tiers, count))
+    total = np.zeros(sides)
+    low = first * multiple - first_bin
+    for side in range(sides):
+        for t in range(tiers):
+            for b in range(min(max(low, 0), bins)):
+                total[side] += qty[side, t, b] * ((first_bin + b + 0.5) * width if notional else 1.0)
+            for b in range(max(low + count * multiple, 0), bins):
+                total[side] += qty[side, t, b] * ((first_bin + b + 0.5) * width if notional else 1.0)
+            for wide in range(count):
+                start = low + wide * multiple
+                held = 0.0
+                for b in range(max(start, 0), min(start + multiple, bins)):
+                    held += qty[side, t, b] * ((first_bin + b + 0.5) * width if notional else 1.0)
+                out[side, t, wide] = held
+                total[side] += held
+    return out, total

@@ -63,9 +63,16 @@ _TREND_LIMIT = 3.0
 
 
 def advance(
-    book: PositionBook, parameters: BookParameters, history: History, *, audit: bool = False, threads: int = 1
+    book: PositionBook,
+    parameters: BookParameters,
+    history: History,
+    start: int = 0,
+    stop: int | None = None,
+    *,
+    audit: bool = False,
+    threads: int = 1,
 ) -> NDArray[np.float64]:
-    """Advance ``book`` in place through all steps of ``history``.
+    """Advance ``book`` in place through steps ``start:stop`` of ``history``, all unless given.
 
     Advancing through a history at once or piece by piece gives the same bytes, as long as the pieces end at
     steps with open interest.
@@ -77,7 +84,9 @@ def advance(
     parameters : BookParameters
         How positions open and close.
     history : History
-        Steps after ``book.ts``.
+        Its steps from ``start`` on are after ``book.ts``.
+    start, stop : int
+        Steps to take.
     audit : bool
         Whether to report what happened in each step.
     threads : int
@@ -86,24 +95,30 @@ def advance(
     Returns
     -------
     float64, shape (S, 10)
-        Columns of ``AUDIT_COLUMNS``; S is 0 without ``audit``.
+        Columns of ``AUDIT_COLUMNS`` of the steps taken; S is 0 without ``audit``.
 
     Raises
     ------
     ValueError
-        If the history starts at or before ``book.ts``.
+        If step ``start`` ends at or before ``book.ts``.
     """
-    steps = len(history)
+    if stop is None:
+        stop = len(history)
+    steps = stop - start
     out = np.zeros((steps if audit else 0, len(AUDIT_COLUMNS)))
     if not steps:
         return out
-    if int(history.step_end[0]) <= book.ts:
-        raise ValueError(f"history starts at {int(history.step_end[0])}, the book is already at {book.ts}")
-    cover_history(book, history, parameters)
-    flow = _flow_by_step(history.flow_offset, history.flow_price, history.flow_buy, history.flow_sell)
+    step_end = history.step_end[start:stop]
+    if int(step_end[0]) <= book.ts:
+        raise ValueError(f"history starts at {int(step_end[0])}, the book is already at {book.ts}")
+    cover_history(book, history, parameters, start, stop)
+    mark_low, mark_high = history.mark_low[start:stop], history.mark_high[start:stop]
+    mark_close, open_interest = history.mark_close[start:stop], history.open_interest[start:stop]
+    funding_rate, flow_offset = history.funding_rate[start:stop], history.flow_offset[start : stop + 1]
+    flow = _flow_by_step(flow_offset, history.flow_price, history.flow_buy, history.flow_sell)
     lift = np.ones(steps)
     if parameters.trend_tilt != 0:
-        _lean_on_trend(book.trend, book.ts, parameters.trend_tilt, history.step_end, history.mark_close, lift)
+        _lean_on_trend(book.trend, book.ts, parameters.trend_tilt, step_end, mark_close, lift)
 
     def advance_side(side: int) -> None:
         _advance_side(
@@ -125,11 +140,11 @@ def advance(
             parameters.taker_tilt,
             parameters.funding_erosion,
             lift,
-            history.mark_low if side == LONG else history.mark_high,
-            history.mark_close,
-            history.open_interest,
-            history.funding_rate,
-            history.flow_offset,
+            mark_low if side == LONG else mark_high,
+            mark_close,
+            open_interest,
+            funding_rate,
+            flow_offset,
             history.flow_price,
             history.flow_buy,
             history.flow_sell,
@@ -144,7 +159,7 @@ def advance(
     else:
         advance_side(LONG)
         advance_side(SHORT)
-    book.ts = int(history.step_end[-1])
+    book.ts = int(step_end[-1])
     return out
 
 

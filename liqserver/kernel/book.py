@@ -164,8 +164,6 @@ class PositionBook:
         Only bins that may hold any are touched: a copy costs what is held, not how wide the grid is.
         """
         _clear(self.placed, self.edge, self.far)
-        # Empty now, so that growing copies nothing but zeros.
-        self.edge[LONG], self.edge[SHORT] = -1, self.bins
         if other.bins:
             if not self.bins:
                 self.first_bin = other.first_bin
@@ -175,9 +173,9 @@ class PositionBook:
             _unpack(other.values, other.edge, other.far, self.placed, offset)
         else:
             _copy(other.placed, other.edge, other.far, self.placed, offset)
-        self.edge, self.far = _on_grid(other.edge, other.far, other.bins, self.bins, offset)
-        for name in ("scale", "mass", "shift", "unplaced", "trend"):
-            np.copyto(getattr(self, name), getattr(other, name))
+        _on_grid(other.edge, other.far, other.bins, self.edge, self.far, self.bins, offset)
+        self.scale[:], self.mass[:], self.shift[:] = other.scale, other.mass, other.shift
+        self.unplaced[:], self.trend[:] = other.unplaced, other.trend
         self.width, self.ts = other.width, other.ts
 
     def packed(self) -> PackedBook:
@@ -225,14 +223,12 @@ class PositionBook:
             Contracts, up to the last bin that may hold any. Levels that funding moved by a fraction of a bin are in
             the bin they fall into.
         """
-        moved = np.floor(self.shift / self.width + 0.5).astype(np.int64)
-        held = np.stack([self.edge[LONG] >= self.far[LONG], self.edge[SHORT] <= self.far[SHORT]])
-        if not held.any():
+        moved = np.empty(self.edge.shape, dtype=np.int64)
+        first, last = map(int, _held(self.edge, self.far, self.shift, self.width, moved))
+        if first > last:
             return 0, np.zeros((2, self.edge.shape[1] if by_tier else 1, 0))
-        first = int((np.minimum(self.edge, self.far) + moved)[held].min())
-        last = int((np.maximum(self.edge, self.far) + moved)[held].max())
         out = np.zeros((2, self.edge.shape[1] if by_tier else 1, last - first + 1))
-        _read(self.placed, self.scale, self.edge, self.far, moved - first, out)
+        _read(self.placed, self.scale, self.edge, self.far, moved, first, out)
         return self.first_bin + first, out
 
     def to_bytes(self) -> bytes:
@@ -252,7 +248,7 @@ class PositionBook:
         offset = self.first_bin - first
         placed = np.zeros((2, self.placed.shape[1], last - first + 1))
         _copy(self.placed, self.edge, self.far, placed, offset)
-        self.edge, self.far = _on_grid(self.edge, self.far, self.bins, placed.shape[2], offset)
+        _on_grid(self.edge, self.far, self.bins, self.edge, self.far, placed.shape[2], offset)
         self.placed, self.first_bin = placed, first
 
 
@@ -282,14 +278,22 @@ class PackedBook:
     ts: int
 
 
+@njit(cache=True, nogil=True)
 def _on_grid(
-    edge: NDArray[np.int64], far: NDArray[np.int64], bins: int, new_bins: int, offset: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return nearest and farthest bins on a grid that begins ``offset`` bins earlier; empty tiers stay empty."""
-    none = np.stack([edge[LONG] < 0, edge[SHORT] >= bins])
-    never = np.stack([far[LONG] == _NOWHERE, far[SHORT] < 0])
-    nothing = np.array([[-1], [new_bins]])
-    return np.where(none, nothing, edge + offset), np.where(never, far, far + offset)
+    edge: NDArray[np.int64],
+    far: NDArray[np.int64],
+    bins: int,
+    new_edge: NDArray[np.int64],
+    new_far: NDArray[np.int64],
+    new_bins: int,
+    offset: int,
+) -> None:
+    """Write nearest and farthest bins on a grid that begins ``offset`` bins earlier; empty tiers stay empty."""
+    for t in range(edge.shape[1]):
+        new_edge[LONG, t] = edge[LONG, t] + offset if edge[LONG, t] >= 0 else -1
+        new_edge[SHORT, t] = edge[SHORT, t] + offset if edge[SHORT, t] < bins else new_bins
+        new_far[LONG, t] = far[LONG, t] + offset if far[LONG, t] != _NOWHERE else _NOWHERE
+        new_far[SHORT, t] = far[SHORT, t] + offset if far[SHORT, t] >= 0 else far[SHORT, t]
 
 
 @njit(cache=True, nogil=True)
@@ -299,6 +303,28 @@ def _clear(placed: NDArray[np.float64], edge: NDArray[np.int64], far: NDArray[np
             low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
             for b in range(low, high + 1):
                 placed[side, t, b] = 0.0
+            # Empty, so that growing has nothing to copy.
+            edge[side, t] = -1 if side == LONG else placed.shape[2]
+
+
+@njit(cache=True, nogil=True)
+def _held(
+    edge: NDArray[np.int64],
+    far: NDArray[np.int64],
+    shift: NDArray[np.float64],
+    width: float,
+    moved: NDArray[np.int64],
+) -> tuple[np.int64, np.int64]:
+    """Write how many bins funding moved each tier, and return the first and last bin that then may hold any."""
+    first, last = _NOWHERE, -_NOWHERE
+    for side in range(2):
+        for t in range(edge.shape[1]):
+            by = math.floor(shift[side, t] / width + 0.5)
+            moved[side, t] = by
+            low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
+            if low <= high:
+                first, last = min(first, low + by), max(last, high + by)
+    return first, last
 
 
 @njit(cache=True, nogil=True)
@@ -355,7 +381,8 @@ def _read(
     scale: NDArray[np.float64],
     edge: NDArray[np.int64],
     far: NDArray[np.int64],
-    offset: NDArray[np.int64],
+    moved: NDArray[np.int64],
+    first: int,
     out: NDArray[np.float64],
 ) -> None:
     apart = out.shape[1] > 1
@@ -363,7 +390,7 @@ def _read(
         for t in range(edge.shape[1]):
             low, high = (far[side, t], edge[side, t]) if side == LONG else (edge[side, t], far[side, t])
             row = t if apart else 0
-            factor, by = scale[side, t], offset[side, t]
+            factor, by = scale[side, t], moved[side, t] - first
             for b in range(low, high + 1):
                 out[side, row, b + by] += placed[side, t, b] * factor
 
@@ -404,15 +431,16 @@ def start_book(open_interest: float, parameters: BookParameters, width: float, t
     )
 
 
-def cover_history(book: PositionBook, history: History, parameters: BookParameters) -> None:
-    """Grow ``book``'s grid to every level that the flow of ``history`` can open."""
-    if not len(history.flow_price):
+def cover_history(book: PositionBook, history: History, parameters: BookParameters, start: int, stop: int) -> None:
+    """Grow ``book``'s grid to every level that the flow of steps ``start:stop`` of ``history`` can open."""
+    flow_price = history.flow_price[history.flow_offset[start] : history.flow_offset[stop]]
+    if not len(flow_price):
         return
-    low, high = float(history.flow_price.min()), float(history.flow_price.max())
+    low, high = float(flow_price.min()), float(flow_price.max())
     slack = 0.0
     if parameters.funding_erosion > 0:
         # Levels are stored without what funding has moved them, so entries land that much further out.
-        paid = float(np.abs(history.funding_rate).sum()) + float(np.abs(book.shift).max(initial=0.0)) / high
+        paid = float(np.abs(history.funding_rate[start:stop]).sum()) + float(np.abs(book.shift).max(initial=0.0)) / high
         slack = parameters.funding_erosion * paid * high / (1 - float(parameters.mmr.max()))
     first = math.floor((low * float(parameters.ratio[LONG].min()) - slack) / book.width) - 1
     last = math.floor((high * float(parameters.ratio[SHORT].max()) + slack) / book.width) + 1

@@ -99,20 +99,27 @@ class History:
 
     def steps_until(self, ts: int) -> int:
         """Return how many steps end at or before ``ts`` (UNIX nanoseconds)."""
-        return int(np.searchsorted(self.step_end, ts, side="right"))
+        return int(self.step_end.searchsorted(ts, "right"))
 
     def until(self, ts: int) -> History:
         """Return the history that was known at ``ts``: views on the steps that end at or before it."""
         return self.slice(0, self.steps_until(ts))
 
     def slice(self, start: int, stop: int) -> History:
-        """Return views on steps ``start:stop``."""
+        """Return views on steps ``start:stop``, ``0 <= start <= stop <= len(self)``."""
+        if start == 0 and stop == len(self):
+            return self
         first, last = int(self.flow_offset[start]), int(self.flow_offset[stop])
-        return History(
-            **{name: getattr(self, name)[start:stop] for name in ("step_end", *_STEP_COLUMNS)},
-            flow_offset=self.flow_offset[start : stop + 1] - first,
-            **{name: getattr(self, name)[first:last] for name in ("flow_price", "flow_buy", "flow_sell")},
-        )
+        # Part of what was checked needs no check.
+        part = object.__new__(History)
+        for name in ("step_end", *_STEP_COLUMNS):
+            object.__setattr__(part, name, getattr(self, name)[start:stop])
+        for name in _FLOW_COLUMNS:
+            object.__setattr__(part, name, getattr(self, name)[first:last])
+        offset = self.flow_offset[start : stop + 1] - first
+        offset.flags.writeable = False
+        object.__setattr__(part, "flow_offset", offset)
+        return part
 
     def first_open_interest(self) -> int | None:
         """Return the index of the first step that has open interest, or None."""
@@ -152,7 +159,7 @@ class GrowingHistory:
         columns = {name: self._longer(name, getattr(steps, name)) for name in _STEP_COLUMNS}
         columns["step_end"] = self._longer("step_end", steps.step_end)
         columns["flow_offset"] = self._longer("flow_offset", steps.flow_offset[1:] + rows)
-        for name in ("flow_price", "flow_buy", "flow_sell"):
+        for name in _FLOW_COLUMNS:
             columns[name] = self._longer(name, getattr(steps, name))
         self.history = History(**columns)
         return self.history
@@ -178,3 +185,4 @@ _STEP_COLUMNS = (
     "funding_rate",
     "flow_source",
 )
+_FLOW_COLUMNS = ("flow_price", "flow_buy", "flow_sell")

@@ -40,7 +40,7 @@ from liqserver.live.question import (
     window_of,
 )
 from liqserver.live.resident import ResidentMarket
-from liqserver.live.window import Window, by_price, middles
+from liqserver.live.window import Window
 from liqserver.models.market import Market
 from liqserver.models.parameters import ParameterError, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
@@ -90,7 +90,7 @@ class LevelsEngine:
     def watch(self, changed: Callable[[str, str], None]) -> Callable[[], None]:
         """Have ``changed(venue, symbol)`` called whenever newer data of a market can be answered from.
 
-        It is called in the thread that brought the data, and must return at once.
+        It is called in the thread that brought the data, and must return soon.
 
         Returns
         -------
@@ -112,10 +112,19 @@ class LevelsEngine:
         for changed in watchers:
             changed(*key)
 
-    def refresh(self, venue: str, symbol: str) -> None:
+    def refresh(
+        self, venue: str, symbol: str, pending: Callable[[History], History | None] = lambda history: None
+    ) -> None:
         """Read a market anew; what is asked meanwhile is answered from what was held before.
 
         What was in use is made ready for the next question before it takes the place of the old.
+
+        Parameters
+        ----------
+        venue, symbol : str
+            The market.
+        pending : callable
+            Returns the steps of intervals that are still open after the history that was read; see ``extend``.
         """
         key = (venue, symbol)
         with self._lock:
@@ -124,6 +133,7 @@ class LevelsEngine:
                 return
             used = [(name, timeline) for name, timeline in self._timelines.items() if name[0] == key]
         resident = ResidentMarket(self._source.market(*key))
+        resident = resident.extended(resident.market, pending(resident.market.history))
         resident.inputs_hash(resident.end)
         ready = {name: timeline.renewed(resident) for name, timeline in used}
         with self._lock:
@@ -146,7 +156,7 @@ class LevelsEngine:
             Steps after all others, of intervals that are still open; they take the place of those given before.
         """
         key = (venue, symbol)
-        resident = self._resident(key)
+        resident = self.resident(venue, symbol)
         market = resident.market
         if steps is not None:
             end = int(market.history.step_end[-1]) if len(market.history) else 0
@@ -173,7 +183,14 @@ class LevelsEngine:
 
     def resident(self, venue: str, symbol: str) -> ResidentMarket:
         """Return a market as it is known now, read from the source if it is not held yet."""
-        return self._resident((venue, symbol))
+        key = (venue, symbol)
+        with self._lock:
+            resident = self._markets.get(key)
+        if resident is None:
+            resident = ResidentMarket(self._source.market(*key))
+            with self._lock:
+                resident = self._markets.setdefault(key, resident)
+        return resident
 
     def levels(self, query: LevelsQuery, as_of: int | None = None) -> LevelsAnswer:
         """Answer ``query`` as of a moment.
@@ -192,6 +209,19 @@ class LevelsEngine:
         """
         question = self._question(query)
         return self._answer(question, question.moment("as_of", as_of))
+
+    def bin_size(self, query: LevelsQuery) -> float:
+        """Return the width of the bins of an answer to ``query`` as of the newest data; raises as ``levels`` does."""
+        question = self._question(query)
+        return question.window(question.end).bin_size
+
+    def ready(self, query: LevelsQuery) -> bool:
+        """Return whether the newest levels can be had without reading data first or waiting for another question."""
+        key = (query.venue, query.symbol)
+        with self._lock:
+            if key not in self._markets:
+                return False
+        return self._question(query).timeline.ready
 
     def replay(self, query: LevelsQuery, start: int | None, end: int | None, every: int) -> Iterator[LevelsAnswer]:
         """Answer ``query`` as of one moment after the other; what is wrong with the question is raised at once.
@@ -277,11 +307,11 @@ class LevelsEngine:
                 f"{window.bin_size:g}), a narrower query.price_range or a shorter time",
             )
         amount = np.zeros((2, columns, window.count))
+        notional = query.unit is AmountUnit.NOTIONAL
         for column, moment in enumerate(ts.tolist()):
             levels = question.levels(moment)
-            qty = by_price(levels)
-            amount[:, column] = window.cut(levels, qty if query.unit is AmountUnit.QTY else qty * middles(levels))
-        where = provenance(question, last, levels, qty.sum(axis=1))
+            amount[:, column] = window.amounts(levels, notional=notional)[0].sum(axis=1)
+        where = provenance(question, last, levels)
         edges = np.concatenate([ts[:1] - interval, ts])
         rows = intervals.summed(*question.audit(int(edges[0]), last, query.unit), edges)
         for hidden in _hidden(query.sides):
@@ -325,7 +355,7 @@ class LevelsEngine:
             )
         chosen = list(choices) or [ModelChoice(model, Parameters()) for model in MODELS]
         key = self._find_symbol(query)
-        resident = self._resident(key)
+        resident = self.resident(*key)
         check_data(resident)
         history = resident.market.history
         moment = moment_asked("as_of", as_of, int(history.step_end[0]), int(history.step_end[-1]))
@@ -404,7 +434,7 @@ class LevelsEngine:
             no_level_share=share,
             interval=interval,
             unit=query.unit,
-            provenance=provenance(question, end, after, by_price(after).sum(axis=1)),
+            provenance=provenance(question, end, after),
         )
 
     def _question(self, query: LevelsQuery, within: str = "query", grid: Window | None = None) -> Question:
@@ -418,7 +448,7 @@ class LevelsEngine:
         except ParameterError as error:
             raise InvalidField(f"{within}.parameters.{error.field}", error.was, error.allowed) from None
         check_plain_fields(query)
-        resident = self._resident(key)
+        resident = self.resident(*key)
         check_data(resident)
         check_inputs(model, resident, parameters.margin_formula)
         timeline = self._timeline(key, name, model, resident, parameters)
@@ -428,46 +458,45 @@ class LevelsEngine:
         query = question.query
         window = question.window(moment)
         levels = question.levels(moment, by_tier=query.per_tier)
-        qty = by_price(levels)
-        where = provenance(question, moment, levels, qty.sum(axis=1))
-        middle = middles(levels)
-        notional = qty * middle
-        whole = qty if query.unit is AmountUnit.QTY else notional
-        amount = window.cut(levels, whole)
-        leverage, by_tier = np.empty(0), np.empty((2, 0, window.count))
-        if query.per_tier:
-            leverage = levels.leverage
-            by_tier = window.cut(levels, levels.qty if query.unit is AmountUnit.QTY else levels.qty * middle)
+        where = provenance(question, moment, levels)
+        by_tier, total = window.amounts(levels, notional=query.unit is AmountUnit.NOTIONAL)
+        amount = by_tier.sum(axis=1) if by_tier.shape[1] > 1 else by_tier[:, 0]
+        notional = amount
+        if query.unit is AmountUnit.QTY:
+            notional = window.amounts(levels, notional=True)[0].sum(axis=1)
         in_range = amount.sum(axis=1)
         derived = None
         if query.derived:
             history = question.resident.market.history
+            middle = np.asarray((levels.first_bin + np.arange(levels.qty.shape[2]) + 0.5) * levels.width, np.float64)
+            whole = levels.qty.sum(axis=1)
             derived = derived_figures(
                 window,
                 amount,
                 middle,
-                whole,
+                whole * middle if query.unit is AmountUnit.NOTIONAL else whole,
                 where.current_price.value,
                 realised_volatility(history, history.steps_until(moment)),
             )
-        shown = np.ones((2, 1))
-        shown[_hidden(query.sides)] = 0.0
-        answer = LevelsAnswer(
-            price=window.edges,
-            amount=amount * shown,
-            leverage=leverage,
-            by_tier=by_tier * shown[:, None],
+        for hidden in _hidden(query.sides):
+            for side in (amount, by_tier, notional, *(() if derived is None else (derived.cumulative,))):
+                side[hidden] = 0.0
+        keep: NDArray[np.bool_] | slice = slice(None)
+        if question.grid is None:
+            weight = notional.max(axis=0)
+            keep = (weight > 0) & (weight >= query.min_notional)
+        return LevelsAnswer(
+            price=window.edges[keep],
+            amount=amount[:, keep],
+            leverage=levels.leverage if query.per_tier else np.empty(0),
+            by_tier=by_tier[:, :, keep] if query.per_tier else np.empty((2, 0, len(amount[0, keep]))),
             bin_size=window.bin_size,
             unit=query.unit,
-            total=whole.sum(axis=1),
+            total=total,
             in_range=in_range,
             provenance=where,
-            derived=derived if derived is None else replace(derived, cumulative=derived.cumulative * shown),
+            derived=derived if derived is None else replace(derived, cumulative=derived.cumulative[:, keep]),
         )
-        if question.grid is not None:
-            return answer
-        weight = (window.cut(levels, notional) * shown).max(axis=0)
-        return _kept(answer, (weight > 0) & (weight >= query.min_notional))
 
     def _find_symbol(self, query: LevelsQuery) -> tuple[str, str]:
         with self._lock:
@@ -475,15 +504,6 @@ class LevelsEngine:
                 self._names = self._source.names()
             names = self._names
         return find_symbol(names, query.venue, query.symbol, "query.")
-
-    def _resident(self, key: tuple[str, str]) -> ResidentMarket:
-        with self._lock:
-            resident = self._markets.get(key)
-        if resident is None:
-            resident = ResidentMarket(self._source.market(*key))
-            with self._lock:
-                resident = self._markets.setdefault(key, resident)
-        return resident
 
     def _timeline(
         self, key: tuple[str, str], digest: str, model: Model, resident: ResidentMarket, parameters: Parameters
@@ -509,15 +529,3 @@ def _resolved(model: str, given: Parameters) -> tuple[Parameters, str]:
 def _hidden(sides: Sides) -> list[int]:
     """Return the rows of the sides that were not asked for."""
     return {Sides.BOTH: [], Sides.LONG: [1], Sides.SHORT: [0]}[sides]
-
-
-def _kept(answer: LevelsAnswer, keep: NDArray[np.bool_]) -> LevelsAnswer:
-    """Return the answer with some of its bins."""
-    derived = answer.derived
-    return replace(
-        answer,
-        price=answer.price[keep],
-        amount=answer.amount[:, keep],
-        by_tier=answer.by_tier[:, :, keep],
-        derived=None if derived is None else replace(derived, cumulative=derived.cumulative[:, keep]),
-    )

@@ -27,6 +27,9 @@ from liqserver.store.live_rows import (
     write_live,
 )
 
+# Most events that are taken at once.
+FEW = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -52,19 +55,31 @@ class Position:
 
 
 class _Symbol:
-    """One symbol's intake and what its history needs."""
+    """One symbol's intake and what its history needs; ``begin`` comes before all else."""
 
-    def __init__(self, key: tuple[str, str], symbol_id: int, base_bin: float, closed_until: int) -> None:
+    def __init__(self, key: tuple[str, str]) -> None:
         self.key = key
-        self.symbol_id = symbol_id
-        self.base_bin = base_bin
-        self.intake = Intake(base_bin, closed_until)
-        self.durable = closed_until
         self.lock = threading.Lock()
+        self.begun = False
+
+    def begin(self, database: Database, history: History) -> None:
+        """Go on after what is stored, of which ``history`` was made; what is open beyond that stays."""
+        stored = stored_symbol(database, *self.key)
+        end = int(history.step_end[-1]) if len(history) else 0
+        until = -(-max(end, stored.until) // MINUTE) * MINUTE
+        self.symbol_id = stored.symbol_id
+        self.base_bin = stored.base_bin
+        if not self.begun:
+            self.intake = Intake(stored.base_bin, until)
+            self.durable = until
+        elif until > self.intake.closed_until:
+            self.intake.leave_out(until)
+            self.durable = until
         # Newest price of what has ended: what the next steps begin with.
-        self.close = np.nan
+        self.close = float(history.mark_close[-1]) if len(history) else np.nan
         # Settlements after the last step: they belong to the step that follows.
-        self.unsettled: list[tuple[int, float]] = []
+        self.unsettled = settlements_after(database, stored.symbol_id, end)
+        self.begun = True
 
 
 class Feed:
@@ -101,16 +116,20 @@ class Feed:
         """
         of = self._symbol(venue, symbol, tick_size, batch)
         with of.lock:
-            added = of.intake.add(batch)
-            ended = of.intake.close()
-            steps = None
-            if ended is not None:
-                steps = self._steps(of, ended)
-                with self._lock:
-                    self._unwritten.append((of, ended))
-            if added.accepted or ended is not None:
-                self._engine.extend(*of.key, steps, self._pending(of))
-            return added, self._position(of)
+            return self._take(of, batch)
+
+    def publish_at_once(self, venue: str, symbol: str, batch: Batch) -> tuple[Added, Position] | None:
+        """Take a batch as ``publish`` does if that is little work and nothing has to be waited for; else return None.
+
+        Little work is at most ``FEW`` events by which no minute ends.
+        """
+        of = self._symbols.get((venue, symbol))
+        if of is None or not of.begun or len(batch) > FEW or not of.lock.acquire(blocking=False):
+            return None
+        try:
+            return None if of.intake.would_end_minute(batch) else self._take(of, batch)
+        finally:
+            of.lock.release()
 
     def position(self, venue: str, symbol: str) -> Position:
         """Return how far a symbol is; raises as `publish` does."""
@@ -122,13 +141,17 @@ class Feed:
         """Have a market read anew, of which files brought data; see ``LevelsEngine.refresh``."""
         with self._lock:
             of = self._symbols.get((venue, symbol))
-        if of is None:
+        if of is None or not of.begun:
             self._engine.refresh(venue, symbol)
             return
+
+        def pending(history: History) -> History | None:
+            of.begin(self._database, history)
+            return self._pending(of)
+
         with of.lock:
             self.write()
-            self._engine.refresh(venue, symbol)
-            self._engine.extend(venue, symbol, None, self._pending(of))
+            self._engine.refresh(venue, symbol, pending)
 
     def write(self) -> list[Position]:
         """Store what has ended since the last call, and return the symbols it is of with how far they are then."""
@@ -151,26 +174,34 @@ class Feed:
                 of.durable = max(of.durable, spans[-1].end)
             return [self._position(of) for of in by_symbol]
 
+    def _take(self, of: _Symbol, batch: Batch) -> tuple[Added, Position]:
+        added = of.intake.add(batch)
+        ended = of.intake.close()
+        steps = None
+        if ended is not None:
+            steps = self._steps(of, ended)
+            with self._lock:
+                self._unwritten.append((of, ended))
+        if added.accepted or ended is not None:
+            self._engine.extend(*of.key, steps, self._pending(of))
+        return added, self._position(of)
+
     def _symbol(self, venue: str, symbol: str, tick_size: float, batch: Batch | None) -> _Symbol:
         with self._lock:
             held = self._symbols.get((venue, symbol))
-        if held is not None:
+        if held is not None and held.begun:
             return held
         if self._database.read_only:
             raise Refused("READ_ONLY", "this server holds its database for reading only")
         key = self._known(venue, symbol, tick_size, batch)
         with self._lock:
-            if key not in self._symbols:
-                stored = stored_symbol(self._database, *key)
-                history = self._engine.resident(*key).market.history
-                end = int(history.step_end[-1]) if len(history) else 0
-                closed_until = -(-max(end, stored.until) // MINUTE) * MINUTE
-                made = _Symbol(key, stored.symbol_id, stored.base_bin, closed_until)
-                made.close = float(history.mark_close[-1]) if len(history) else np.nan
-                made.unsettled = settlements_after(self._database, stored.symbol_id, end)
-                self._symbols[key] = made
-            held = self._symbols[venue, symbol] = self._symbols[key]
-        return held
+            of = self._symbols.setdefault(key, _Symbol(key))
+        with of.lock:
+            if not of.begun:
+                of.begin(self._database, self._engine.resident(*key).market.history)
+        with self._lock:
+            self._symbols[venue, symbol] = of
+        return of
 
     def _known(self, venue: str, symbol: str, tick_size: float, batch: Batch | None) -> tuple[str, str]:
         names = stored_symbols(self._database)
@@ -193,22 +224,16 @@ class Feed:
 
     def _steps(self, of: _Symbol, rows: LiveRows) -> History | None:
         """Return the steps of rows that have ended, None if there are none."""
-        steps = self._history(of, rows, None)
+        steps = history_of(rows.rows(), of.base_bin, before=of.close, unsettled=of.unsettled)
         settled = [*of.unsettled, *zip(*(rows.funding[name].tolist() for name in ("ts_event", "rate")), strict=True)]
-        if steps is not None:
+        if len(steps):
             of.close = float(steps.mark_close[-1])
             settled = [row for row in settled if row[0] > int(steps.step_end[-1])]
         of.unsettled = settled
-        return steps
+        return steps if len(steps) else None
 
     def _pending(self, of: _Symbol) -> History | None:
-        found = of.intake.pending()
-        return None if found is None else self._history(of, *found)
-
-    def _history(self, of: _Symbol, rows: LiveRows, now: int | None) -> History | None:
-        """Return rows as steps that follow those before; None if there are none."""
-        history = history_of(rows.rows(now), of.base_bin, before=of.close, unsettled=of.unsettled)
-        return history if len(history) else None
+        return of.intake.pending(of.close, of.unsettled)
 
     def _position(self, of: _Symbol) -> Position:
         resident = self._engine.resident(*of.key)

@@ -7,12 +7,15 @@ Sums are of whole units, as those of archive files are, so that they depend on n
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liqserver.kernel import History, Source
 from liqserver.models.market import LARGE_TRADE, SIZE_CLASSES
 from liqserver.store.events import Batch
 from liqserver.store.history import MINUTE
@@ -45,16 +48,61 @@ class Added:
     refused: tuple[Refusal, ...]
 
 
-@dataclass(slots=True)
 class _Minute:
-    """Events of a minute that is open: sums by bin, size class and taker in whole units, and what is kept singly."""
+    """Events of a minute that is open: sums by bin, size class and taker in whole units, and what is kept singly.
 
-    ids: set[int] = field(default_factory=set)
-    # (bin, size class) -> bought qty, notional, count; sold qty, notional, count
-    cells: dict[tuple[int, int], list[int]] = field(default_factory=dict)
-    # id, time, price, qty, whether the taker bought
-    large: list[tuple[int, int, float, float, bool]] = field(default_factory=list)
-    mark: dict[int, float] = field(default_factory=dict)
+    What shows while it is open is kept added up: it is asked for after every batch.
+    """
+
+    __slots__ = ("bins", "cells", "ids", "large", "mark", "mark_range", "sums")
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+        # (bin, size class) -> bought qty, notional, count; sold qty, notional, count
+        self.cells: dict[tuple[int, int], list[int]] = {}
+        # id, time, price, qty, whether the taker bought
+        self.large: list[tuple[int, int, float, float, bool]] = []
+        self.mark: dict[int, float] = {}
+        # Row of each bin in the sums, which are of bought qty, sold qty, notional.
+        self.bins: dict[int, int] = {}
+        self.sums = np.zeros((64, 3), dtype=np.int64)
+        # Low, high and newest mark price with its time.
+        self.mark_range: tuple[float, float, float, int] = (math.inf, -math.inf, math.nan, 0)
+
+    def trade(self, bin_: int, size_class: int, buy: bool, qty: int, notional: int) -> None:
+        cell = self.cells.get((bin_, size_class))
+        if cell is None:
+            cell = self.cells[bin_, size_class] = [0, 0, 0, 0, 0, 0]
+        first = 0 if buy else 3
+        cell[first] += qty
+        cell[first + 1] += notional
+        cell[first + 2] += 1
+        row = self.bins.get(bin_)
+        if row is None:
+            row = self.bins[bin_] = len(self.bins)
+            if row == len(self.sums):
+                self.sums = np.concatenate([self.sums, np.zeros_like(self.sums)])
+        sums = self.sums[row]
+        sums[0 if buy else 1] += qty
+        sums[2] += notional
+
+    def mark_price(self, ts: int, price: float) -> bool:
+        """Take a mark price; return whether its moment had none. A second one of the same moment replaces the first."""
+        new = ts not in self.mark
+        self.mark[ts] = price
+        low, high, newest, at = self.mark_range
+        if new:
+            newest, at = (price, ts) if ts >= at else (newest, at)
+            self.mark_range = min(low, price), max(high, price), newest, at
+        else:
+            _, high, low, newest = _candle(self.mark)
+            self.mark_range = low, high, newest, at
+        return new
+
+    def flow(self) -> NDArray[np.int64]:
+        """Return the sums of the bins that traded, by ascending bin, shape (n, 3)."""
+        bins = np.fromiter(self.bins, dtype=np.int64, count=len(self.bins))
+        return self.sums[np.argsort(bins)]
 
 
 class Intake:
@@ -91,7 +139,7 @@ class Intake:
             "trades": (batch.trade_ts, {"price": batch.trade_price, "qty": batch.trade_qty}),
             "mark_price": (batch.mark_ts, {"price": batch.mark_price}),
             "open_interest": (batch.oi_ts, {"open_interest": batch.open_interest}),
-            "funding": (batch.funding_ts, {"interval_hours": batch.funding_hours}),
+            "funding": (batch.funding_ts, {"rate": batch.funding_rate, "interval_hours": batch.funding_hours}),
             "liquidations": (
                 batch.liquidation_ts,
                 {"price": batch.liquidation_price, "qty": batch.liquidation_qty},
@@ -112,10 +160,20 @@ class Intake:
             self.clock = max(self.clock, batch.complete_until)
         return Added(new, sum(map(len, good.values())) - new, tuple(refused))
 
+    def would_end_minute(self, batch: Batch) -> bool:
+        """Return whether a minute may end for good by ``batch``."""
+        columns = (batch.trade_ts, batch.mark_ts, batch.oi_ts, batch.funding_ts, batch.liquidation_ts)
+        newest = max([int(ts.max()) for ts in columns if len(ts)], default=0)
+        complete = max(self._complete_until, batch.complete_until or 0)
+        return self._ended(max(self.clock, newest, complete), complete) > self.closed_until
+
     def ended(self) -> int:
         """Return the end of the last minute that has ended for good, UNIX nanoseconds: older events are refused."""
+        return self._ended(self.clock, self._complete_until)
+
+    def _ended(self, clock: int, complete_until: int) -> int:
         # What is true of the end of a minute may still come while nothing later than that is complete.
-        ended = max(self.clock - self._bound, self._complete_until - 1) // MINUTE * MINUTE
+        ended = max(clock - self._bound, complete_until - 1) // MINUTE * MINUTE
         return max(ended, self.closed_until)
 
     def close(self) -> LiveRows | None:
@@ -124,27 +182,84 @@ class Intake:
         if until <= self.closed_until:
             return None
         rows = self._rows(self.closed_until, until)
+        self.leave_out(until)
+        return rows
+
+    def leave_out(self, until: int) -> None:
+        """Let go of what is open before ``until``, the end of a minute: it is stored already, from elsewhere."""
         self._minutes = {end: minute for end, minute in self._minutes.items() if end > until}
         self._oi = {ts: value for ts, value in self._oi.items() if ts > until}
         self._funding = {ts: value for ts, value in self._funding.items() if ts > until}
         self._liquidations = {of for of in self._liquidations if of[0] > until}
         self.closed_until = until
-        return rows
+        self.clock = max(self.clock, until)
 
-    def pending(self) -> tuple[LiveRows, int] | None:
-        """Return the rows of what is open, and the moment they reach to; None if nothing is."""
-        if self.clock <= self.closed_until:
-            return None
+    def pending(self, before: float, unsettled: Sequence[tuple[int, float]]) -> History | None:
+        """Return what is open as steps: a minute that has not ended yet ends at the newest moment spoken of.
+
+        The same as ``store.history.history_of`` makes of such rows, made of few rows again and again.
+
+        Parameters
+        ----------
+        before : float
+            Newest price before what is open, quote units; NaN where none is known.
+        unsettled : sequence of (int, float)
+            Settlements before what is open that belong to its first step: time and rate.
+        """
         # At the very end of a minute the next one begins a nanosecond later.
         now = self.clock + 1 if self.clock % MINUTE == 0 else self.clock
-        return self._rows(self.closed_until, max([now, *self._minutes]), single_trades=False), now
+        minutes = {min(end, now): minute for end, minute in self._minutes.items()}
+        ends = sorted({*minutes, *self._oi})
+        if not ends:
+            return None
+        steps = len(ends)
+        low, high, close = [math.nan] * steps, [math.nan] * steps, [before] * steps
+        path, flow, rows = [Source.NONE] * steps, [Source.NONE] * steps, [0] * (steps + 1)
+        columns: list[NDArray[np.float64]] = []
+        for step, end in enumerate(ends):
+            close[step] = close[step - 1] if step else before
+            rows[step + 1] = rows[step]
+            minute = minutes.get(end)
+            if minute is None:
+                continue
+            if minute.bins:
+                sums = minute.flow()
+                buy, sell = sums[:, 0] / self._qty_scale, sums[:, 1] / self._qty_scale
+                price = sums[:, 2] / NOTIONAL_SCALE / (buy + sell)
+                columns.append(np.stack([price, buy, sell]))
+                rows[step + 1] += len(price)
+                flow[step] = path[step] = Source.TRADES
+                low[step], high[step] = float(price.min()), float(price.max())
+                close[step] = float((price * (buy + sell)).sum() / (buy + sell).sum())
+            if minute.mark:
+                low[step], high[step], close[step], _ = minute.mark_range
+                path[step] = Source.MARK_PRICE
+        rate = [0.0] * steps
+        for ts, of in [*unsettled, *((ts, of[0]) for ts, of in sorted(self._funding.items()))]:
+            step = bisect_left(ends, ts)
+            if step < steps:
+                rate[step] += of
+        price, buy, sell = columns[0] if len(columns) == 1 else np.concatenate([np.empty((3, 0)), *columns], axis=1)
+        return History(
+            step_end=np.array(ends, dtype=np.int64),
+            mark_low=np.array(low),
+            mark_high=np.array(high),
+            mark_close=np.array(close),
+            path_source=np.array(path, dtype=np.uint8),
+            open_interest=np.array([self._oi.get(end, math.nan) for end in ends]),
+            funding_rate=np.array(rate),
+            flow_offset=np.array(rows, dtype=np.int64),
+            flow_price=price,
+            flow_buy=buy,
+            flow_sell=sell,
+            flow_source=np.array(flow, dtype=np.uint8),
+        )
 
-    def _rows(self, start: int, end: int, *, single_trades: bool = True) -> LiveRows:
-        """Return the rows of ``(start, end]``; single trades are stored, but no history is made of them."""
+    def _rows(self, start: int, end: int) -> LiveRows:
+        """Return the rows of ``(start, end]``."""
         minutes = sorted((at, minute) for at, minute in self._minutes.items() if at <= end)
         flow = sorted((at, *key, *cell) for at, minute in minutes for key, cell in minute.cells.items())
-        trades = minutes if single_trades else []
-        large = sorted((of[0], at, *of[1:]) for at, minute in trades for of in minute.large)
+        large = sorted((of[0], at, *of[1:]) for at, minute in minutes for of in minute.large)
         mark = [(at, *_candle(minute.mark)) for at, minute in minutes if minute.mark]
         cells = np.array(flow, dtype=np.int64).reshape(-1, 9)
         return LiveRows(
@@ -187,7 +302,7 @@ class Intake:
                 price=np.float64,
                 qty=np.float64,
             ),
-            trade_ids=np.array(sorted(of for _, minute in trades for of in minute.ids), dtype=np.int64),
+            trade_ids=np.array(sorted(of for _, minute in minutes for of in minute.ids), dtype=np.int64),
         )
 
     def _fit(self, kind: str, ts: Ints, values: dict[str, Floats], refused: list[Refusal]) -> NDArray[np.intp]:
@@ -196,15 +311,20 @@ class Intake:
             return _NO_ROWS
         # A minute begins with its first nanosecond; what is true of one moment belongs to the minute that ends there.
         least = self.ended() + (0 if kind in ("trades", "mark_price") else 1)
+        # The usual case; what is not a number is not greater than 0 either.
+        if ts.min() >= least and all(column.min() > 0 and column.max() < math.inf for column in values.values()):
+            return np.arange(len(ts))
         fit = ts >= least
         refused += [
             Refusal(kind, row, int(ts[row]), f"ts_event was {ts[row]}, must be at least {least}: that minute has ended")
             for row in np.flatnonzero(~fit).tolist()
         ]
         for name, column in values.items():
-            good = np.isfinite(column) & (column > 0)
+            # Only a rate may be negative.
+            good = np.isfinite(column) & ((column > 0) | (name == "rate"))
+            allowed = "a number" if name == "rate" else "a positive number"
             refused += [
-                Refusal(kind, row, int(ts[row]), f"{name} was {column[row]}, must be a positive number")
+                Refusal(kind, row, int(ts[row]), f"{name} was {column[row]}, must be {allowed}")
                 for row in np.flatnonzero(fit & ~good).tolist()
             ]
             fit &= good
@@ -239,25 +359,15 @@ class Intake:
                 continue
             new += 1
             minute.ids.add(trade_id)
-            cell = minute.cells.get((bin_, size_class))
-            if cell is None:
-                cell = minute.cells[bin_, size_class] = [0, 0, 0, 0, 0, 0]
-            first = 0 if buy else 3
-            cell[first] += whole_qty
-            cell[first + 1] += whole_notional
-            cell[first + 2] += 1
+            minute.trade(bin_, size_class, buy, whole_qty, whole_notional)
             if size_class >= _LARGE_CLASS:
                 of = float(batch.trade_price[row]), float(batch.trade_qty[row])
                 minute.large.append((trade_id, ts, *of, buy))
         return new
 
     def _take_marks(self, batch: Batch, rows: NDArray[np.intp]) -> int:
-        new = 0
-        for ts, price in zip(batch.mark_ts[rows].tolist(), batch.mark_price[rows].tolist(), strict=True):
-            mark = self._minute_of(ts).mark
-            new += ts not in mark
-            mark[ts] = price
-        return new
+        prices = zip(batch.mark_ts[rows].tolist(), batch.mark_price[rows].tolist(), strict=True)
+        return sum([self._minute_of(ts).mark_price(ts, price) for ts, price in prices])
 
     def _take_others(self, batch: Batch, good: dict[str, NDArray[np.intp]]) -> int:
         before = len(self._oi) + len(self._funding) + len(self._liquidations)

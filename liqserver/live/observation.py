@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from liqserver.live.answers import AmountUnit, Cluster, LevelsAnswer, LevelsQuery
 from liqserver.live.derived import side_clusters
 from liqserver.live.engine import DAY, MINUTE, LevelsEngine
+from liqserver.live.intervals import price_path
 from liqserver.live.window import window_around
 
 # Of an audit asked for at once.
@@ -115,7 +117,9 @@ def observe(engine: LevelsEngine, look: Look) -> Observation:
     volatility = None if derived is None else derived.realised_volatility
     path = (price, price)
     if look.path and look.since is not None and where.as_of - look.since >= MINUTE:
-        path = _path(engine, query, look.since, where.as_of, price)
+        history = engine.resident(where.venue, where.symbol).market.history
+        _, high, low, _ = price_path(history, np.array([look.since, where.as_of]))[:, 0].tolist()
+        path = (price, price) if math.isnan(low) else (min(low, price), max(high, price))
     liquidated: tuple[Liquidated, ...] = ()
     if look.burst:
         start = where.as_of - look.burst if look.counted is None else look.counted
@@ -148,17 +152,6 @@ def _clusters(
     amount = np.zeros((2, window.count))
     amount[:, np.rint(answer.price / width).astype(np.int64) - window.first] = answer.amount
     return side_clusters(window, amount, price, volatility)
-
-
-def _path(engine: LevelsEngine, query: LevelsQuery, since: int, until: int, price: float) -> tuple[float, float]:
-    """Return the lowest and the highest price after ``since`` until ``until``."""
-    columns = -(-(until - since) // DAY)
-    interval = (until - since) // columns
-    # The path is the same whatever the bins, of which few are least work.
-    few = replace(query, derived=False, bin_size=0.0, down=0.01, up=0.0)
-    answer = engine.heatmap(few, start=until - (columns - 1) * interval, end=until, interval=interval)
-    known = answer.path[:, ~np.isnan(answer.path[1])]
-    return float(known[2].min(initial=price)), float(known[1].max(initial=price))
 
 
 def _liquidated(engine: LevelsEngine, query: LevelsQuery, start: int, until: int) -> tuple[Liquidated, ...]:

@@ -15,7 +15,7 @@ from liqserver.models.parameters import Parameters
 from liqserver.models.registry import Model
 
 
-def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDArray[np.float64]) -> Provenance:
+def provenance(question: Question, moment: int, levels: ModelLevels) -> Provenance:
     """Return where the numbers of an answer come from.
 
     Parameters
@@ -26,8 +26,6 @@ def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDA
         UNIX nanoseconds.
     levels : ModelLevels
         What the model answered.
-    placed : float64, shape (2,)
-        Contracts with a level, longs and shorts.
 
     Raises
     ------
@@ -37,7 +35,7 @@ def provenance(question: Question, moment: int, levels: ModelLevels, placed: NDA
     resident, model = question.resident, question.model
     market = resident.market
     watermarks = resident.watermarks(moment)
-    held = placed + levels.no_level + levels.unknown_entry
+    held = levels.qty.sum(axis=(1, 2)) + levels.no_level + levels.unknown_entry
     unknown_entry = _shares(levels.unknown_entry, held)
     return Provenance(
         venue=market.venue,
@@ -91,8 +89,8 @@ def _notices(market: Market, unknown_entry: tuple[float, float]) -> tuple[str, .
 
 def _shares(part: NDArray[np.float64], whole: NDArray[np.float64]) -> tuple[float, float]:
     """Return part / whole for longs and shorts; 0 where there is nothing."""
-    share = np.divide(part, whole, out=np.zeros(2), where=whole > 0)
-    return float(share[0]), float(share[1])
+    long, short = (of / all_ if all_ > 0 else 0.0 for of, all_ in zip(part.tolist(), whole.tolist(), strict=True))
+    return long, short
 
 
 def _staleness(moment: int, watermarks: dict[str, int], model: Model) -> int:

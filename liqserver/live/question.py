@@ -111,6 +111,11 @@ class SharedTimeline:
                 return timeline.with_pending(pending, by_tier=by_tier)
             return timeline.at(ts, by_tier=by_tier)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is made, and nobody asks it right now."""
+        return self._timeline is not None and not self._lock.locked()
+
     def extend(self, market: Market) -> bool:
         """Go on with ``market``, which begins with the steps known so far; tell whether the model can."""
         with self._lock:

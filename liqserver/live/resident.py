@@ -42,6 +42,9 @@ class ResidentMarket:
         self._sums = _Sums.of(market.history)
         self._known = _known_steps(market.history)
         self._hashes = [_fresh_hash(market)]
+        # Of all steps of the history, once asked for.
+        self._newest_hash: hashlib.blake2b | None = None
+        self._newest_marks: dict[str, int] | None = None
 
     def extended(self, market: Market, pending: History | None) -> ResidentMarket:
         """Return the same with more steps at the end.
@@ -55,6 +58,7 @@ class ResidentMarket:
         """
         new = copy.copy(self)
         new.market, new.pending = market, pending
+        new._newest_marks = None
         done = len(self.market.history)
         if len(market.history) > done:
             tail = market.history.slice(done, len(market.history))
@@ -65,6 +69,7 @@ class ResidentMarket:
             }
             # Hashes of what does not change any more may be shared.
             new._hashes = list(self._hashes)
+            new._newest_hash = None
         return new
 
     @property
@@ -81,13 +86,19 @@ class ResidentMarket:
 
     def pending_at(self, moment: int) -> History | None:
         """Return the steps of open intervals that end at or before ``moment``, None without any."""
-        if self.pending is None:
+        if self.pending is None or moment < self.pending.step_end[0]:
             return None
-        steps = self.pending.until(moment)
-        return steps if len(steps) else None
+        return self.pending.until(moment)
 
     def watermarks(self, moment: int) -> dict[str, int]:
         """Return the end of the newest step, UNIX nanoseconds, of each input that was known at ``moment``."""
+        if moment < self.end:
+            return self._watermarks(moment)
+        if self._newest_marks is None:
+            self._newest_marks = self._watermarks(moment)
+        return self._newest_marks
+
+    def _watermarks(self, moment: int) -> dict[str, int]:
         stop = self.market.history.steps_until(moment)
         out = {}
         for kind, steps in self._known.items():
@@ -96,9 +107,7 @@ class ResidentMarket:
                 out[kind] = int(self.market.history.step_end[steps[at]])
         pending = self.pending_at(moment)
         if pending is not None:
-            for kind, steps in _known_steps(pending).items():
-                if len(steps):
-                    out[kind] = int(pending.step_end[steps[-1]])
+            out |= _pending_marks(pending)
         return out
 
     def price(self, moment: int) -> Price | None:
@@ -138,17 +147,24 @@ class ResidentMarket:
 
     def inputs_hash(self, moment: int) -> str:
         """Return 16 hexadecimal digits of everything known at ``moment``; later data does not change it."""
+        stop = self.market.history.steps_until(moment)
+        if stop < len(self.market.history):
+            return self._hash(stop).hexdigest()
+        if self._newest_hash is None:
+            self._newest_hash = self._hash(stop)
+        state, pending = self._newest_hash, self.pending_at(moment)
+        if pending is not None:
+            state = _updated(state, pending, 0, len(pending))
+        return state.hexdigest()
+
+    def _hash(self, stop: int) -> hashlib.blake2b:
+        """Return the state of the hash after the first ``stop`` steps of the history."""
         history = self.market.history
-        stop = history.steps_until(moment)
         while len(self._hashes) <= stop // _HASH_STEPS:
             done = (len(self._hashes) - 1) * _HASH_STEPS
             self._hashes.append(_updated(self._hashes[-1], history, done, done + _HASH_STEPS))
         whole = stop // _HASH_STEPS
-        state = _updated(self._hashes[whole], history, whole * _HASH_STEPS, stop)
-        pending = self.pending_at(moment)
-        if pending is not None:
-            state = _updated(state, pending, 0, len(pending))
-        return state.hexdigest()
+        return _updated(self._hashes[whole], history, whole * _HASH_STEPS, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +207,24 @@ def _known_steps(history: History) -> dict[str, NDArray[np.intp]]:
         "open_interest": np.flatnonzero(~np.isnan(history.open_interest)),
         "funding": np.flatnonzero(history.funding_rate != 0),
     }
+
+
+def _pending_marks(pending: History) -> dict[str, int]:
+    """Return the end of the newest step of each input, of a history of few steps: nothing in it is of candles."""
+    out = {}
+    columns = (pending.flow_source, pending.path_source, pending.open_interest, pending.funding_rate)
+    for end, flow, path, oi, rate in zip(
+        pending.step_end.tolist(), *(column.tolist() for column in columns), strict=True
+    ):
+        for kind, known in (
+            ("trades", flow == Source.TRADES),
+            ("mark_price", path == Source.MARK_PRICE),
+            ("open_interest", oi == oi),
+            ("funding", rate != 0),
+        ):
+            if known:
+                out[kind] = end
+    return out
 
 
 def _running(values: NDArray[np.float64]) -> NDArray[np.float64]:

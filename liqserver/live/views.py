@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -17,6 +19,8 @@ from liqserver.live.answers import LevelsAnswer, LevelsQuery, Provenance
 
 # Seconds that a view outlives its last follower, who may come back and go on where it was.
 KEEP = 60.0
+# Seconds of computing that are done in the event loop: handing so little to a thread would take as long.
+LITTLE = 0.001
 
 type Key = tuple[LevelsQuery, float]
 
@@ -26,6 +30,9 @@ class LevelsSource(Protocol):
 
     def levels(self, query: LevelsQuery, as_of: int | None = None) -> LevelsAnswer:
         """Answer ``query``."""
+
+    def ready(self, query: LevelsQuery) -> bool:
+        """Return whether ``query`` would be answered without reading data first or waiting for another question."""
 
     def watch(self, changed: Callable[[str, str], None]) -> Callable[[], None]:
         """Have ``changed(venue, symbol)`` called when there is newer data."""
@@ -110,27 +117,40 @@ def advance(state: ViewState, answer: LevelsAnswer, min_change: float = 0.0) -> 
         return begin(answer)
     if not _carried(state.began, answer.provenance):
         return begin(answer)
-    old, new = _bins(told), _bins(answer)
-    bins = np.union1d(old, new)
-    at_old, at_new = np.searchsorted(bins, old), np.searchsorted(bins, new)
-    was, now = _columns(told, at_old, len(bins)), _columns(answer, at_new, len(bins))
+    at = told.price.searchsorted(answer.price)
+    if at[-1:].sum() < len(told.price) and np.array_equal(told.price[at], answer.price):
+        # The usual case: no bin that was never told.
+        price, last, was = told.price, state.changed, _columns(told)
+        now = np.zeros_like(was)
+        now[:, :, at] = _columns(answer)
+    else:
+        price, last, was, now = _aligned(told, state.changed, answer)
     change = np.abs(now - was)
     least = (min_change * answer.in_range)[:, None, None]
     tell = ((change > 0) & (change >= least)).any(axis=(0, 1)) | (was[:, 0].any(axis=0) & ~now[:, 0].any(axis=0))
     if not tell.any() and _same_figures(told, answer):
         return state
     position = Position(state.position.epoch, state.position.sequence + 1)
-    # One number for the edge of a bin as long as the numbering lasts.
-    price = np.empty(len(bins))
-    price[at_new] = answer.price
-    price[at_old] = told.price
-    changed = np.zeros(len(bins), dtype=np.int64)
-    changed[at_old] = state.changed
-    changed[tell] = position.sequence
+    changed = np.where(tell, position.sequence, last)
     held = np.where(tell, now, was)
-    columns = replace(answer, price=price, amount=held[:, 0], by_tier=held[:, 1:])
     known = changed > 0
-    return ViewState(position, _some(columns, known), changed[known], state.began)
+    columns = replace(answer, price=price[known], amount=held[:, 0, known], by_tier=held[:, 1:, known])
+    return ViewState(position, columns, changed[known], state.began)
+
+
+def _aligned(
+    told: LevelsAnswer, changed: NDArray[np.int64], answer: LevelsAnswer
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return all bins of both: edges, when they were told last (0: never), and what they held and hold."""
+    old, new = _bins(told), _bins(answer)
+    bins = np.union1d(old, new)
+    at_old, at_new = np.searchsorted(bins, old), np.searchsorted(bins, new)
+    # One number for the edge of a bin as long as the numbering lasts.
+    price, last = np.empty(len(bins)), np.zeros(len(bins), dtype=np.int64)
+    price[at_new], price[at_old], last[at_old] = answer.price, told.price, changed
+    was, now = np.zeros((2, 2, 1 + len(answer.leverage), len(bins)))
+    was[:, :, at_old], now[:, :, at_new] = _columns(told), _columns(answer)
+    return price, last, was, now
 
 
 def _some(answer: LevelsAnswer, keep: NDArray[np.bool_]) -> LevelsAnswer:
@@ -141,12 +161,10 @@ def _bins(answer: LevelsAnswer) -> NDArray[np.int64]:
     return np.rint(answer.price / answer.bin_size).astype(np.int64)
 
 
-def _columns(answer: LevelsAnswer, at: NDArray[np.int64], bins: int) -> NDArray[np.float64]:
-    """Return amounts and tiers in the wider columns, shape (2, 1 + T, bins)."""
-    out = np.zeros((2, 1 + len(answer.leverage), bins))
-    out[:, 0, at] = answer.amount
-    out[:, 1:, at] = answer.by_tier
-    return out
+def _columns(answer: LevelsAnswer) -> NDArray[np.float64]:
+    """Return amounts and those of the tiers, shape (2, 1 + T, n)."""
+    whole = answer.amount[:, None]
+    return np.concatenate([whole, answer.by_tier], axis=1) if len(answer.leverage) else whole
 
 
 def _carried(began: Provenance, now: Provenance) -> bool:
@@ -204,6 +222,8 @@ class View:
         self._waiting: set[Follower] = set()
         self._stale = False
         self._computing: asyncio.Task[None] | None = None
+        # Seconds of computing that the newest update took.
+        self._took = math.inf
         self._idle: asyncio.TimerHandle | None = None
         self._wait_for_followers()
 
@@ -226,24 +246,41 @@ class View:
         self._waiting.add(follower)
 
     def outdate(self) -> None:
-        """There is newer data: compute, if anyone follows and no computation is under way."""
+        """There is newer data: have it computed in turn, if anyone follows."""
         self._stale = True
-        if self._followers and self._computing is None:
-            self._compute()
+        if self._followers:
+            self._views.put_in_line(self)
 
-    async def refreshed(self) -> None:
-        """Return when what had changed while nobody followed has been computed."""
-        if not self._stale or self._followers:
+    async def newest(self) -> None:
+        """Return when the view is of data that were the newest when this was called, or newer, or has failed."""
+        if not self._stale and self._computing is None:
             return
         self.end()
         try:
-            if self._computing is None:
-                self._compute()
-            if self._computing is not None:
-                await asyncio.shield(self._computing)
+            # What is under way may have begun before them.
+            for _ in range(2):
+                self.compute()
+                if self._computing is not None:
+                    await asyncio.shield(self._computing)
         finally:
             if not self._followers and self.failure is None:
                 self._wait_for_followers()
+
+    def compute(self) -> None:
+        """Compute if there is newer data and no computation is under way; what takes little is done on return."""
+        if not self._stale or self._computing is not None or self.failure is not None:
+            return
+        self._stale = False
+        try:
+            if self._took > LITTLE or not self._views.source.ready(self.query):
+                self._computing = asyncio.create_task(self._compute_elsewhere())
+                return
+            self._views.computations += 1
+            state = self._advanced()
+        except Exception as failure:  # handed to all who follow
+            self._fail(failure)
+        else:
+            self._show(state)
 
     def end(self) -> None:
         """Wait for followers no more."""
@@ -251,32 +288,37 @@ class View:
             self._idle.cancel()
             self._idle = None
 
-    def _compute(self) -> None:
-        self._stale = False
-        self._computing = asyncio.create_task(self._advance())
-
-    async def _advance(self) -> None:
+    async def _compute_elsewhere(self) -> None:
         try:
             state = await self._views.computed(self._advanced)
-        except Exception as failure:
-            # Handed to all who follow; the next to ask begins anew.
-            self.failure = failure
-            self._views.forget(self)
-            for follower in tuple(self._followers):
-                follower.wake()
-            return
+        except Exception as failure:  # handed to all who follow
+            self._fail(failure)
+        else:
+            self._show(state)
         finally:
             self._computing = None
+        if self._stale:
+            self.outdate()
+
+    def _advanced(self) -> ViewState:
+        start = time.thread_time()
+        state = advance(self.state, self._views.source.levels(self.query), self.min_change)
+        self._took = time.thread_time() - start
+        return state
+
+    def _show(self, state: ViewState) -> None:
         if state is not self.state:
             self.state = state
             waiting, self._waiting = self._waiting, set()
             for follower in waiting:
                 follower.wake()
-        if self._stale and self._followers:
-            self._compute()
 
-    def _advanced(self) -> ViewState:
-        return advance(self.state, self._views.source.levels(self.query), self.min_change)
+    def _fail(self, failure: Exception) -> None:
+        """End the view; the next to ask begins anew."""
+        self.failure = failure
+        self._views.forget(self)
+        for follower in tuple(self._followers):
+            follower.wake()
 
     def _wait_for_followers(self) -> None:
         self.end()
@@ -307,9 +349,12 @@ class Views:
         self.computations = 0
         self._executor = executor
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._views: dict[Key, View] = {}
         self._starting: dict[Key, asyncio.Task[View]] = {}
         self._changes = 0
+        # Views that are to be computed, one in each turn of the loop, so that others have theirs in between.
+        self._line: dict[View, None] = {}
         self._unwatch = source.watch(self._tell)
 
     def __len__(self) -> int:
@@ -327,7 +372,7 @@ class Views:
         key = (query, min_change)
         view = self._views.get(key)
         if view is not None:
-            await view.refreshed()
+            await view.newest()
             if view.failure is None:
                 return view
         start = self._starting.get(key)
@@ -348,6 +393,21 @@ class Views:
         self._unwatch()
         for view in set(self._views.values()):
             view.end()
+
+    def put_in_line(self, view: View) -> None:
+        """Have ``view`` compute soon."""
+        if not self._line:
+            self._loop.call_soon(self._turn)
+        self._line[view] = None
+
+    def _turn(self) -> None:
+        if not self._line:
+            return
+        view = next(iter(self._line))
+        del self._line[view]
+        if self._line:
+            self._loop.call_soon(self._turn)
+        view.compute()
 
     async def computed[Result](self, compute: Callable[[], Result]) -> Result:
         """Return what ``compute`` returns in a thread of the executor."""
@@ -372,7 +432,7 @@ class Views:
         if view is None:
             view = self._views[plain, min_change] = View(self, plain, min_change, begin(answer))
         else:
-            await view.refreshed()
+            await view.newest()
         self._views[key] = view
         if changes != self._changes:
             view.outdate()
@@ -385,10 +445,15 @@ class Views:
             done.exception()
 
     def _tell(self, venue: str, symbol: str) -> None:
-        self._loop.call_soon_threadsafe(self._changed, venue, symbol)
+        if threading.get_ident() == self._thread:
+            self._changed(venue, symbol)
+        else:
+            self._loop.call_soon_threadsafe(self._changed, venue, symbol)
 
     def _changed(self, venue: str, symbol: str) -> None:
         self._changes += 1
         for view in set(self._views.values()):
             if (view.query.venue, view.query.symbol) == (venue, symbol):
                 view.outdate()
+        # The first need not wait for a turn.
+        self._turn()

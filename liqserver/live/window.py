@@ -40,21 +40,26 @@ class Window:
         """Left edges, quote units, shape (count,)."""
         return grid.bin_edges(self.first, self.count, self.bin_size)
 
-    def cut(self, levels: ModelLevels, part: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Add up ``part``, whose last axis is the bins of ``levels``, by the bins of this window.
+    def amounts(self, levels: ModelLevels, *, notional: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what ``levels`` hold in these bins, and in all bins together.
+
+        Parameters
+        ----------
+        levels : ModelLevels
+            On base bins.
+        notional : bool
+            In quote units, each base bin at its middle; else in contracts.
 
         Returns
         -------
-        float64, shape (..., count)
+        float64, shape (2, T, count)
+            Longs and shorts by tier.
+        float64, shape (2,)
+            Sums of all tiers and all bins, also those outside the window.
         """
-        bins = part.shape[-1]
-        # The part of the model's grid that lies inside, and where it stands in this one.
-        low = self.first * self.multiple
-        start = max(low, levels.first_bin)
-        stop = max(min((self.first + self.count) * self.multiple, levels.first_bin + bins), start)
-        out = np.zeros((*part.shape[:-1], self.count * self.multiple))
-        out[..., start - low : stop - low] = part[..., start - levels.first_bin : stop - levels.first_bin]
-        return np.asarray(out.reshape(*part.shape[:-1], self.count, self.multiple).sum(axis=-1))
+        return grid.rebinned(
+            levels.qty, levels.first_bin, levels.width, self.multiple, self.first, self.count, notional
+        )
 
 
 def window_around(price: float, down: float, up: float, bin_size: float, base_bin: float) -> Window:
@@ -88,13 +93,3 @@ def window_around(price: float, down: float, up: float, bin_size: float, base_bi
         )
     first = grid.bin_index(low, width)
     return Window(width, multiple, first, grid.bin_index(high, width) - first + 1)
-
-
-def by_price(levels: ModelLevels) -> NDArray[np.float64]:
-    """Return the contracts in the bins of ``levels``, all tiers together, shape (2, n)."""
-    return levels.qty[:, 0] if levels.qty.shape[1] == 1 else np.asarray(levels.qty.sum(axis=1))
-
-
-def middles(levels: ModelLevels) -> NDArray[np.float64]:
-    """Return the middles of the bins of ``levels``, quote units, shape (n,): the price of what they hold."""
-    return np.asarray((levels.first_bin + np.arange(levels.qty.shape[2]) + 0.5) * levels.width, dtype=np.float64)

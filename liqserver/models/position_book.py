@@ -210,6 +210,8 @@ def drive(
     float64, shape (stop - start, 10)
         Columns of ``kernel.AUDIT_COLUMNS``; no rows without ``audit``.
     """
+    if start == stop:
+        return np.empty((0, len(AUDIT_COLUMNS)))
     cuts = [start]
     for epoch in steps[1:]:
         begins = int(np.searchsorted(history.step_end, epoch.start, side="left"))
@@ -223,8 +225,8 @@ def drive(
         if last > first:
             epoch = in_force(steps, int(history.step_end[first]))
             threads = 2 if last - first >= _MANY_STEPS else 1
-            rows.append(advance(book, epoch.parameters, history.slice(first, last), audit=audit, threads=threads))
-    return np.concatenate(rows) if rows else np.empty((0, len(AUDIT_COLUMNS)))
+            rows.append(advance(book, epoch.parameters, history, first, last, audit=audit, threads=threads))
+    return np.concatenate(rows)
 
 
 class BookTimeline:
@@ -283,9 +285,9 @@ class BookTimeline:
         book.assign(self._running)
         drive(book, history, self._epochs, interval, len(history))
         drive(book, pending, self._epochs, 0, len(pending))
-        known = np.flatnonzero(~np.isnan(pending.open_interest))
-        newest = pending.open_interest[known[-1]] if len(known) else history.open_interest[interval - 1]
-        return self._levels(book, float(newest), int(pending.step_end[-1]), by_tier)
+        known = [value for value in pending.open_interest.tolist() if value == value]
+        newest = known[-1] if known else float(history.open_interest[interval - 1])
+        return self._levels(book, newest, int(pending.step_end[-1]), by_tier)
 
     def extend(self, market: Market) -> None:
         """Go on with ``market``, whose history begins with the steps known so far."""

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import Message
@@ -285,9 +286,8 @@ def snapshot_update(position: Position, levels: bytes) -> bytes:
 def delta_update(state: ViewState, after: int) -> bytes:
     """Return the encoded ``StreamLevelsResponse`` with the bins told after update ``after``, without ``sent_at``."""
     changed = state.since(after)
-    delta = liquidation_pb2.LevelsDelta(
-        after_sequence=after, totals=_totals(changed), live=_live_provenance(changed.provenance)
-    )
+    live = liquidation_pb2.LiveProvenance(**_moving(changed.provenance))
+    delta = liquidation_pb2.LevelsDelta(after_sequence=after, totals=_totals(changed), live=live)
     # There even if no bin was told.
     delta.levels.SetInParent()
     _pack_levels(delta.levels, changed)
@@ -320,15 +320,6 @@ def _embedded(field: int, message: bytes) -> bytes:
 
 def _position(of: Position) -> liquidation_pb2.StreamPosition:
     return liquidation_pb2.StreamPosition(epoch=of.epoch, sequence=of.sequence)
-
-
-def _live_provenance(of: Provenance) -> liquidation_pb2.LiveProvenance:
-    whole = provenance(of)
-    live = liquidation_pb2.LiveProvenance(watermarks=whole.watermarks)
-    for field in live.DESCRIPTOR.fields:
-        if field.name != "watermarks":
-            setattr(live, field.name, getattr(whole, field.name))
-    return live
 
 
 def _pack_sides(message: Message, prefix: str, columns: NDArray[np.float64]) -> None:
@@ -365,27 +356,34 @@ def provenance(of: Provenance) -> common_pb2.Provenance:
     return common_pb2.Provenance(
         venue=of.venue,
         symbol=of.symbol,
-        as_of=of.as_of,
-        watermarks=_watermarks(of, of.as_of),
-        staleness=of.staleness,
         model=of.model,
         parameters=parameters(of.parameters),
         parameters_hash=of.parameters_hash,
-        inputs_hash=of.inputs_hash,
         bracket_table=of.bracket_table,
-        current_price=of.current_price.value,
-        current_price_source=_SOURCES[of.current_price.source],
-        current_price_ts=of.current_price.ts,
-        open_interest=0.0 if math.isnan(of.open_interest) else of.open_interest,
-        no_level_share_long=of.no_level_share[0],
-        no_level_share_short=of.no_level_share[1],
-        unknown_entry_share_long=of.unknown_entry_share[0],
-        unknown_entry_share_short=of.unknown_entry_share[1],
-        kline_volume_share=of.kline_volume_share,
-        last_price_path_share=of.last_price_path_share,
         history_start=of.history_start,
         notices=of.notices,
+        **_moving(of),
     )
+
+
+def _moving(of: Provenance) -> dict[str, Any]:
+    """Return the fields that change from update to update: those of ``LiveProvenance``."""
+    return {
+        "as_of": of.as_of,
+        "watermarks": _watermarks(of, of.as_of),
+        "staleness": of.staleness,
+        "inputs_hash": of.inputs_hash,
+        "current_price": of.current_price.value,
+        "current_price_source": _SOURCES[of.current_price.source],
+        "current_price_ts": of.current_price.ts,
+        "open_interest": 0.0 if math.isnan(of.open_interest) else of.open_interest,
+        "no_level_share_long": of.no_level_share[0],
+        "no_level_share_short": of.no_level_share[1],
+        "unknown_entry_share_long": of.unknown_entry_share[0],
+        "unknown_entry_share_short": of.unknown_entry_share[1],
+        "kline_volume_share": of.kline_volume_share,
+        "last_price_path_share": of.last_price_path_share,
+    }
 
 
 def _watermarks(of: Provenance, now: int) -> list[common_pb2.Watermark]:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from liqserver.live.engine import LevelsEngine
 from liqserver.rpc import convert
 from liqserver.rpc.alerts import AlertStreams
-from liqserver.rpc.encoded import LiveAnswers
+from liqserver.rpc.encoded import EncodedLevels
 from liqserver.rpc.recorded import RecordedLiquidations
 from liqserver.rpc.streams import LevelStreams
 from liqserver.v1 import liquidation_pb2, liquidation_pb2_grpc
@@ -56,7 +56,7 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         self._alerts = alerts
         self._executor = executor
         self._clock = clock
-        self._answers = LiveAnswers(engine, self._levels, executor)
+        self._answers = EncodedLevels(engine, streams.views, self._levels, executor)
 
     async def GetLevels(self, request: liquidation_pb2.GetLevelsRequest, context: Any) -> bytes:  # type: ignore[override]  # noqa: N802, ANN401
         """Return the encoded answer: kept bytes, then the time they leave."""

@@ -7,9 +7,10 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
-from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from liqserver.live.errors import InvalidField, Stopping
 from liqserver.live.feed import Feed, Position
@@ -20,6 +21,8 @@ from liqserver.v1 import common_pb2, market_data_pb2
 
 # Most answers that wait for a publisher to read them; then nothing more of it is taken.
 _UNREAD = 64
+# Bytes of a batch that is looked at in the event loop.
+_SMALL = 4_096
 # Seconds between writes: one transaction for all symbols.
 _WRITE_EVERY = 0.5
 _KINDS = DATA_KINDS | {"liquidations": common_pb2.DATA_KIND_LIQUIDATIONS}
@@ -102,26 +105,27 @@ class PublishStreams:
                 if request.sequence <= sequence:
                     raise InvalidField("sequence", request.sequence, f"must be greater than {sequence}, the one before")
                 sequence = request.sequence
-                answer = await loop.run_in_executor(self._executor, self._take, request)
+                answer = self._take_at_once(request)
+                if answer is None:
+                    answer = await loop.run_in_executor(self._executor, self._take, request)
                 symbols.add((answer.venue, answer.symbol))
                 await answers.put(answer)
             await answers.put(None)
         except Exception as error:  # raised again where the stream is served
             await answers.put(error)
 
+    def _take_at_once(self, request: market_data_pb2.PublishRequest) -> market_data_pb2.PublishResponse | None:
+        """Take a batch of few events right here: handing it to a thread would take as long. None if it has to be."""
+        if request.ByteSize() > _SMALL:
+            return None
+        taken = self._feed.publish_at_once(request.venue, request.symbol, _batch(request))
+        return None if taken is None else _answer(request, *taken)
+
     def _take(self, request: market_data_pb2.PublishRequest) -> market_data_pb2.PublishResponse:
         batch = _batch(request)
         if len(batch) or batch.complete_until is not None:
-            added, position = self._feed.publish(request.venue, request.symbol, request.tick_size, batch)
-        else:
-            added, position = Added(0, 0, ()), self._feed.position(request.venue, request.symbol)
-        answer = _news(position)
-        answer.sequence = request.sequence
-        answer.accepted = added.accepted
-        answer.repeated_events = added.repeated
-        for of in added.refused:
-            answer.refused.add(kind=_KINDS[of.kind], index=of.index, ts_event=of.ts_event, reason=of.reason)
-        return answer
+            return _answer(request, *self._feed.publish(request.venue, request.symbol, request.tick_size, batch))
+        return _answer(request, Added(0, 0, ()), self._feed.position(request.venue, request.symbol))
 
     async def _write_for_ever(self) -> None:
         while True:
@@ -142,6 +146,18 @@ class PublishStreams:
         return await asyncio.get_running_loop().run_in_executor(self._writer, self._feed.write)
 
 
+def _answer(
+    request: market_data_pb2.PublishRequest, added: Added, position: Position
+) -> market_data_pb2.PublishResponse:
+    answer = _news(position)
+    answer.sequence = request.sequence
+    answer.accepted = added.accepted
+    answer.repeated_events = added.repeated
+    for of in added.refused:
+        answer.refused.add(kind=_KINDS[of.kind], index=of.index, ts_event=of.ts_event, reason=of.reason)
+    return answer
+
+
 def _news(of: Position) -> market_data_pb2.PublishResponse:
     return market_data_pb2.PublishResponse(
         symbol=of.symbol,
@@ -155,45 +171,49 @@ def _news(of: Position) -> market_data_pb2.PublishResponse:
 
 
 def _batch(request: market_data_pb2.PublishRequest) -> Batch:
-    trades, marks, oi = request.trades, request.mark_prices, request.open_interest
-    funding, liquidations = request.funding, request.liquidations
-    for name, columns in (
-        ("trades", trades),
-        ("mark_prices", marks),
-        ("open_interest", oi),
-        ("funding", funding),
-        ("liquidations", liquidations),
-    ):
-        _check_lengths(name, columns)
-    sides = np.array(liquidations.side, dtype=np.int64)
-    for wrong in np.flatnonzero(~np.isin(sides, (common_pb2.SIDE_LONG, common_pb2.SIDE_SHORT))):
-        raise InvalidField(f"liquidations.side[{wrong}]", int(sides[wrong]), "must be SIDE_LONG or SIDE_SHORT")
-    return Batch(
-        trade_id=np.array(trades.id, dtype=np.int64),
-        trade_ts=np.array(trades.ts_event, dtype=np.int64),
-        trade_price=np.array(trades.price, dtype=np.float64),
-        trade_qty=np.array(trades.qty, dtype=np.float64),
-        taker_buy=np.array(trades.taker_buy, dtype=np.bool_),
-        mark_ts=np.array(marks.ts_event, dtype=np.int64),
-        mark_price=np.array(marks.price, dtype=np.float64),
-        oi_ts=np.array(oi.ts_event, dtype=np.int64),
-        open_interest=np.array(oi.open_interest, dtype=np.float64),
-        funding_ts=np.array(funding.ts_event, dtype=np.int64),
-        funding_rate=np.array(funding.rate, dtype=np.float64),
-        funding_hours=np.array(funding.interval_hours, dtype=np.float64),
-        liquidation_ts=np.array(liquidations.ts_event, dtype=np.int64),
-        liquidation_side=np.where(sides == common_pb2.SIDE_LONG, 1, -1).astype(np.int8),
-        liquidation_price=np.array(liquidations.price, dtype=np.float64),
-        liquidation_qty=np.array(liquidations.qty, dtype=np.float64),
-        complete_until=request.complete_until if request.HasField("complete_until") else None,
-    )
+    columns: dict[str, NDArray[Any]] = {}
+    for kind, message in request.ListFields():
+        names = _COLUMNS.get(kind.name)
+        if names is None:
+            continue
+        expected = len(message.ts_event)
+        for field, (name, dtype) in names.items():
+            column = columns[name] = np.array(getattr(message, field), dtype=dtype)
+            if len(column) != expected:
+                raise InvalidField(
+                    f"{kind.name}.{field}",
+                    f"{len(column)} values",
+                    f"must be as many as {kind.name}.ts_event, {expected}",
+                )
+    if "liquidation_side" in columns:
+        sides = columns["liquidation_side"]
+        for wrong in np.flatnonzero(~np.isin(sides, (common_pb2.SIDE_LONG, common_pb2.SIDE_SHORT))):
+            raise InvalidField(f"liquidations.side[{wrong}]", int(sides[wrong]), "must be SIDE_LONG or SIDE_SHORT")
+        columns["liquidation_side"] = np.where(sides == common_pb2.SIDE_LONG, 1, -1).astype(np.int8)
+    until = request.complete_until if request.HasField("complete_until") else None
+    return Batch(**columns, complete_until=until)
 
 
-def _check_lengths(name: str, columns: Message) -> None:
-    expected = len(columns.ts_event)  # type: ignore[attr-defined]
-    for field in columns.DESCRIPTOR.fields:
-        length = len(getattr(columns, field.name))
-        if length != expected:
-            raise InvalidField(
-                f"{name}.{field.name}", f"{length} values", f"must be as many as {name}.ts_event, {expected}"
-            )
+# The fields of each message of columns, what they are in a batch, and their types.
+_COLUMNS: dict[str, dict[str, tuple[str, type[np.generic]]]] = {
+    "trades": {
+        "ts_event": ("trade_ts", np.int64),
+        "id": ("trade_id", np.int64),
+        "price": ("trade_price", np.float64),
+        "qty": ("trade_qty", np.float64),
+        "taker_buy": ("taker_buy", np.bool_),
+    },
+    "mark_prices": {"ts_event": ("mark_ts", np.int64), "price": ("mark_price", np.float64)},
+    "open_interest": {"ts_event": ("oi_ts", np.int64), "open_interest": ("open_interest", np.float64)},
+    "funding": {
+        "ts_event": ("funding_ts", np.int64),
+        "rate": ("funding_rate", np.float64),
+        "interval_hours": ("funding_hours", np.float64),
+    },
+    "liquidations": {
+        "ts_event": ("liquidation_ts", np.int64),
+        "side": ("liquidation_side", np.int64),
+        "price": ("liquidation_price", np.float64),
+        "qty": ("liquidation_qty", np.float64),
+    },
+}

@@ -12,6 +12,7 @@ from liqserver.live.answers import LevelsQuery
 from liqserver.live.errors import InvalidField, Stopping
 from liqserver.live.views import Position, View, Views, ViewState
 from liqserver.rpc import convert
+from liqserver.rpc.encoded import encoded_whole
 from liqserver.v1 import liquidation_pb2
 
 SECOND = 1_000_000_000
@@ -269,12 +270,12 @@ class Reader:
         ts = self._clock()
         # No sequence is 0: all bins.
         after = has.sequence if has is not None and has.epoch == state.position.epoch else 0
+        if not after:
+            snapshot = encoded_whole(state) + convert.generated_at(ts)
+            return convert.snapshot_update(state.position, snapshot) + convert.sent_at(ts)
         encoded = state.encodings.get(after)
         if encoded is None:
-            encoded = convert.delta_update(state, after) if after else convert.levels_response(state.whole())
-            state.encodings[after] = encoded
-        if not after:
-            encoded = convert.snapshot_update(state.position, encoded + convert.generated_at(ts))
+            encoded = state.encodings[after] = convert.delta_update(state, after)
         return encoded + convert.sent_at(ts)
 
     def _ring(self) -> None:

@@ -53,20 +53,18 @@ class LiveRows:
     liquidations: dict[str, NDArray[Any]]
     trade_ids: Ints
 
-    def rows(self, now: int | None = None) -> Rows:
-        """Return what a history is made of; with ``now``, minutes that end later end there."""
-        until = np.iinfo(np.int64).max if now is None else now
+    def rows(self) -> Rows:
+        """Return what a history is made of."""
         mark, nothing = self.mark, np.zeros(len(self.mark["ts_event"]))
-        ends = np.minimum(mark["ts_event"], until)
         return Rows(
-            flow_ts=np.minimum(self.flow["ts_event"], until),
+            flow_ts=self.flow["ts_event"],
             flow_bin=self.flow["bin"],
             flow_buy=self.flow["buy_qty"],
             flow_sell=self.flow["sell_qty"],
             flow_notional=self.flow["buy_notional"] + self.flow["sell_notional"],
-            covered=np.array([[self.start, min(self.end, until)]], dtype=np.int64),
+            covered=np.array([[self.start, self.end]], dtype=np.int64),
             klines=[],
-            mark=[Candles(MINUTE, ends, mark["low"], mark["high"], mark["close"], nothing, nothing)],
+            mark=[Candles(MINUTE, mark["ts_event"], mark["low"], mark["high"], mark["close"], nothing, nothing)],
             oi_ts=self.open_interest["ts_event"],
             oi=self.open_interest["open_interest"],
             funding_ts=self.funding["ts_event"],

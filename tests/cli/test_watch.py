@@ -250,7 +250,7 @@ def test_ladder_shows_price_levels_figures_and_alerts_until_interrupted(market_s
     with liqclient.Client(market_server) as client:
         levels = client.levels("BTCUSDT", bin_size=100, derived=True)
     terminal = Terminal("watch", "BTCUSDT", "--target", market_server, *options)
-    text = terminal.read_until(r"alerts: [2-9](.|\n)*data are stale")
+    text = terminal.read_until(r"alerts: (?:[2-9]|\d\d)[\s\S]*data are stale")
     assert terminal.interrupt() == 0
     price = f"{levels.current_price:,.10g}"
     assert f"BINANCE:BTCUSDT {price} mark_price, as of 2025-09-03 00:00Z" in text

@@ -16,14 +16,15 @@ from liqserver.kernel import History
 from liqserver.live.answers import LevelsQuery
 from liqserver.live.engine import LevelsEngine
 from liqserver.live.feed import Feed
-from liqserver.live.intake import BOUND
+from liqserver.live.intake import BOUND, Intake
 from liqserver.store.database import Database
 from liqserver.store.events import Batch, archive_batches
-from liqserver.store.history import MINUTE
+from liqserver.store.history import MINUTE, history_of
 from liqserver.store.ingest import ingest
 from liqserver.store.markets import StoreMarkets
 
 HOUR = 60 * MINUTE
+BASE_BIN = 10.0
 KINDS = {
     "trade": ("trade_id", "trade_ts", "trade_price", "trade_qty", "taker_buy"),
     "mark": ("mark_ts", "mark_price"),
@@ -94,6 +95,71 @@ def test_published_market_equals_what_is_read_back_and_what_files_give(
         ours, theirs = engine.levels(query, moment), LevelsEngine(StoreMarkets(files)).levels(query, moment)
     assert ours.by_tier.tobytes() == theirs.by_tier.tobytes()
     assert ours.provenance.watermarks == theirs.provenance.watermarks
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_open_minutes_show_what_they_are_when_they_end(batches: list[Batch], data: st.DataObject) -> None:
+    whole = together(*batches[:8])
+    start = batches[0].complete_until
+    assert start is not None
+    # Some kinds are missing, and the newest minute is cut anywhere.
+    until = data.draw(st.integers(start + 1, start + 7 * MINUTE))
+    kinds = data.draw(st.sets(st.sampled_from(sorted(KINDS)), min_size=1))
+    columns: dict[str, Any] = {}
+    for kind, names in KINDS.items():
+        ts = getattr(whole, names[1] if kind == "trade" else names[0])
+        part = (start <= ts) & (ts < until) if kind in kinds else np.zeros(len(ts), dtype=bool)
+        columns |= {name: getattr(whole, name)[part] for name in names}
+    intake = Intake(BASE_BIN, start, bound=100 * MINUTE)
+    intake.add(Batch(**columns))
+    unsettled = [(start, 1e-4)]
+    pending = intake.pending(99_000.0, unsettled)
+    intake.add(Batch(complete_until=start + 8 * MINUTE))
+    rows = intake.close()
+    assert rows is not None
+    ended = history_of(rows.rows(), BASE_BIN, before=99_000.0, unsettled=unsettled)
+    if pending is None:
+        assert not len(ended)
+        return
+    now = max(int(ts.max()) for name in ("trade_ts", "mark_ts", "oi_ts", "funding_ts") if len(ts := columns[name]))
+    for of in fields(History):
+        shown, true = getattr(pending, of.name), getattr(ended, of.name)
+        if of.name == "step_end":
+            true = np.minimum(true, now + 1 if now % MINUTE == 0 else now)
+        if of.name == "mark_close":
+            np.testing.assert_allclose(shown, true, rtol=1e-12)
+        else:
+            np.testing.assert_array_equal(shown, true, err_msg=of.name)
+
+
+def test_second_mark_price_of_a_moment_replaces_the_first() -> None:
+    intake = Intake(BASE_BIN, 0)
+    ts = np.array([1, 2, 3, 2, 1])
+    intake.add(Batch(mark_ts=ts, mark_price=np.array([100.0, 200.0, 300.0, 250.0, 400.0])))
+    pending = intake.pending(np.nan, [])
+    assert pending is not None
+    assert (pending.mark_low[0], pending.mark_high[0], pending.mark_close[0]) == (250.0, 400.0, 300.0)
+
+
+def test_events_that_make_no_sense_are_refused_and_the_others_count() -> None:
+    ts = np.array([1, 2, 3])
+    added = Intake(BASE_BIN, 0).add(
+        Batch(
+            mark_ts=ts,
+            mark_price=np.array([100.0, np.nan, -1.0]),
+            funding_ts=ts,
+            funding_rate=np.array([-1e-4, np.inf, np.nan]),
+            funding_hours=np.array([8.0, 8.0, 8.0]),
+        )
+    )
+    assert added.accepted == 2
+    assert [(of.kind, of.index, of.reason) for of in added.refused] == [
+        ("mark_price", 1, "price was nan, must be a positive number"),
+        ("mark_price", 2, "price was -1.0, must be a positive number"),
+        ("funding", 1, "rate was inf, must be a number"),
+        ("funding", 2, "rate was nan, must be a number"),
+    ]
 
 
 @settings(max_examples=5, deadline=None)
@@ -227,3 +293,27 @@ def test_late_events_are_refused_with_the_reason_and_the_others_count(database: 
     assert "price was nan" in added.refused[1].reason
     again, _ = feed.publish("BINANCE", "BTCUSDT", 0.0, mixed)
     assert (again.accepted, again.repeated) == (0, 2)
+
+
+def test_files_that_reach_beyond_what_was_published_are_gone_on_from(
+    database: Database, batches: list[Batch], market_archive: Path
+) -> None:
+    feed, engine = fed(database)
+    for batch in batches[:100]:
+        publish(feed, batch)
+    # The archive has days; what was published of them is skipped, the rest comes in.
+    ingest(database, [market_archive])
+    feed.refresh("BINANCE", "BTCUSDT")
+    read = live_history(engine)
+    assert len(read) > len(batches)
+    end = int(read.step_end[-1])
+    position = feed.position("BINANCE", "BTCUSDT")
+    assert position.accepts_from >= end
+    # An event of a minute that files brought is refused, a later one counts.
+    ts = np.array([end - 30 * 1_000_000_000, end + 30 * 1_000_000_000])
+    added, _ = feed.publish("BINANCE", "BTCUSDT", 0.1, Batch(mark_ts=ts, mark_price=np.array([1e5, 1e5])))
+    assert added.accepted == 1
+    assert [refusal.index for refusal in added.refused] == [0]
+    feed.publish("BINANCE", "BTCUSDT", 0.1, Batch(complete_until=end + 2 * MINUTE))
+    feed.write()
+    assert_same(live_history(engine), stored_history(database))

@@ -218,6 +218,9 @@ class Fast:
             raise self.failure
         return answer(bins, now)
 
+    def ready(self, query: LevelsQuery) -> bool:
+        return self.hold.is_set()
+
     def watch(self, changed: Callable[[str, str], None]) -> Callable[[], None]:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)

@@ -1,4 +1,4 @@
-"""The newest levels while events flow: answered at once, of data that are the newest or nearly so, and say of which."""
+"""The newest levels while events flow: of what was acknowledged before they were asked for, computed once for all."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import liqclient
+from liqserver.live.answers import LevelsAnswer, LevelsQuery
 from liqserver.live.engine import LevelsEngine
 from liqserver.live.errors import InvalidField
 from liqserver.live.feed import Feed
-from liqserver.rpc import convert
-from liqserver.rpc.encoded import LAG, LiveAnswers
+from liqserver.live.views import Views
+from liqserver.rpc import convert, encoded
+from liqserver.rpc.encoded import EncodedLevels
 from liqserver.store.database import Database
 from liqserver.store.events import Batch, archive_batches
 from liqserver.store.history import MINUTE
@@ -52,7 +56,7 @@ def tick(ts: int) -> liqclient.Events:
     return liqclient.Events(symbol=SYMBOL, mark_prices={"ts_event": [ts], "price": [price_at(ts)]})
 
 
-def test_newest_levels_while_events_flow_lag_little_and_say_what_they_are_of(
+def test_newest_levels_while_events_flow_hold_all_that_was_acknowledged_and_say_what_they_are_of(
     batches: list[Batch], tmp_path: Path
 ) -> None:
     sent: list[tuple[float, int]] = []
@@ -79,15 +83,13 @@ def test_newest_levels_while_events_flow_lag_little_and_say_what_they_are_of(
             asked.append((time.monotonic(), client.levels(SYMBOL)))
             time.sleep(0.003)
         publishing.join()
-        time.sleep(2 * LAG)
         last, exact = client.levels(SYMBOL), client.levels(SYMBOL, as_of=sent[-1][1])
     during = [(at, of) for at, of in asked if of.provenance.as_of > start]
     moments = [of.provenance.as_of for _, of in during]
     assert len(set(moments)) > 20
     assert moments == sorted(moments)
     for at, levels in during:
-        # What was acknowledged this long before is in it.
-        known = [ts for when, ts in sent if when < at - LAG]
+        known = [ts for when, ts in sent if when < at]
         assert levels.provenance.as_of >= max(known, default=0)
         [mark] = [of for of in levels.provenance.watermarks if of.kind == "mark_price"]
         assert mark.ts_event == levels.provenance.as_of
@@ -111,7 +113,7 @@ def test_levels_as_of_an_acknowledged_moment_are_of_it_at_once(batches: list[Bat
 
 
 class Counted:
-    """Answers of a real engine that are counted, and may fail."""
+    """A real engine whose answers of the newest data are counted, and may fail; see ``live.views.LevelsSource``."""
 
     def __init__(self, database: Database, batches: list[Batch]) -> None:
         self.engine = LevelsEngine(StoreMarkets(database))
@@ -121,18 +123,32 @@ class Counted:
         self.start = ended(batches)
         self.count = 0
         self.fails = False
+        self.ready = self.engine.ready
+        self.watch = self.engine.watch
 
-    def compute(self, request: liquidation_pb2.GetLevelsRequest) -> bytes:
+    def levels(self, query: LevelsQuery, as_of: int | None = None) -> LevelsAnswer:
         self.count += 1
         if self.fails:
             raise InvalidField("query.symbol", SYMBOL, "must not be asked for now")
-        return convert.levels_response(self.engine.levels(convert.levels_query(request.query)))
+        return self.engine.levels(query, as_of)
 
-    def tick(self, step: int, symbol: str = SYMBOL) -> int:
+    def tick(self, step: int, symbol: str = SYMBOL, venue: str = VENUE) -> int:
         ts = self.start + step * STEP
         batch = Batch(mark_ts=np.array([ts]), mark_price=np.array([price_at(ts)]))
-        self.feed.publish(VENUE, symbol, TICK, batch)
+        self.feed.publish(venue, symbol, TICK, batch)
         return ts
+
+    @contextmanager
+    def served(self) -> Iterator[EncodedLevels]:
+        with ThreadPoolExecutor(1) as executor:
+            views = Views(self, executor)
+            try:
+                yield EncodedLevels(self.engine, views, self._encoded, executor)
+            finally:
+                views.close()
+
+    def _encoded(self, request: liquidation_pb2.GetLevelsRequest) -> bytes:
+        return convert.levels_response(self.levels(convert.levels_query(request.query), request.as_of))
 
 
 @pytest.fixture
@@ -145,12 +161,11 @@ def as_of(encoded: bytes) -> int:
     return liquidation_pb2.GetLevelsResponse.FromString(encoded).provenance.as_of
 
 
-REQUEST = liquidation_pb2.GetLevelsRequest(query=liquidation_pb2.LevelsQuery(symbol=SYMBOL))
+REQUEST = liquidation_pb2.GetLevelsRequest(query=liquidation_pb2.LevelsQuery(symbol=SYMBOL, derived=True))
 
 
 async def test_answer_is_kept_while_only_other_symbols_change(counted: Counted) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        answers = LiveAnswers(counted.engine, counted.compute, executor)
+    with counted.served() as answers:
         first = await answers.get(REQUEST)
         for step in range(1, 4):
             counted.tick(step, "ETHUSDT")
@@ -160,29 +175,35 @@ async def test_answer_is_kept_while_only_other_symbols_change(counted: Counted) 
         assert counted.count == 1
 
 
-async def test_changes_during_a_computation_are_taken_together(counted: Counted) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        answers = LiveAnswers(counted.engine, counted.compute, executor)
+async def test_newest_answer_is_to_the_byte_that_as_of_its_moment(counted: Counted) -> None:
+    with counted.served() as answers:
+        for step in range(1, 30):
+            ts = counted.tick(step)
+            await asyncio.sleep(0)
+            newest = await answers.get(REQUEST)
+            assert as_of(newest) == ts
+            past = liquidation_pb2.GetLevelsRequest(query=REQUEST.query, as_of=ts)
+            assert await answers.get(past) == newest
+
+
+async def test_who_asks_the_same_shares_one_computation(counted: Counted) -> None:
+    with counted.served() as answers:
         counted.tick(1)
-        await answers.get(REQUEST)
-        # The first change that is seen of a market counts as one by files.
-        counted.tick(2)
-        await asyncio.sleep(0)
-        await answers.get(REQUEST)
-        before = counted.count
-        for step in range(3, 53):
+        found = await asyncio.gather(*(answers.get(REQUEST) for _ in range(50)))
+        assert len({id(answer) for answer in found}) == 1
+        assert counted.count == 1
+        # Many changes before anyone has the time to look.
+        for step in range(2, 52):
             newest = counted.tick(step)
-        await asyncio.sleep(0.09)
+        await asyncio.sleep(0)
         assert as_of(await answers.get(REQUEST)) == newest
-        assert counted.count - before <= 3
+        assert counted.count <= 3
 
 
 async def test_data_of_files_show_in_the_next_answer(counted: Counted) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        answers = LiveAnswers(counted.engine, counted.compute, executor)
-        for step in range(1, 4):
-            counted.tick(step)
-            await answers.get(REQUEST)
+    with counted.served() as answers:
+        counted.tick(1)
+        await answers.get(REQUEST)
         before = counted.count
         counted.feed.refresh(VENUE, SYMBOL)
         await asyncio.sleep(0)
@@ -190,9 +211,43 @@ async def test_data_of_files_show_in_the_next_answer(counted: Counted) -> None:
         assert counted.count == before + 1
 
 
+async def test_question_that_is_not_asked_any_more_is_not_computed(counted: Counted, monkeypatch: Any) -> None:
+    monkeypatch.setattr(encoded, "KEEP", 0.02)
+    with counted.served() as answers:
+        await answers.get(REQUEST)
+        await asyncio.sleep(0.05)
+        for step in range(1, 20):
+            counted.tick(step)
+            await asyncio.sleep(0)
+        assert counted.count <= 2
+        assert as_of(await answers.get(REQUEST)) == counted.start + 19 * STEP
+
+
+async def test_bins_suit_the_price_of_the_moment(counted: Counted) -> None:
+    with counted.served() as answers:
+        before = liquidation_pb2.GetLevelsResponse.FromString(await answers.get(REQUEST))
+        # The price falls to a seventh.
+        ts = counted.start + STEP
+        batch = Batch(mark_ts=np.array([ts]), mark_price=np.array([price_at(ts) / 7]))
+        counted.feed.publish(VENUE, SYMBOL, TICK, batch)
+        await asyncio.sleep(0)
+        after = liquidation_pb2.GetLevelsResponse.FromString(await answers.get(REQUEST))
+        assert after.bin_size < before.bin_size
+        past = liquidation_pb2.GetLevelsRequest(query=REQUEST.query, as_of=ts)
+        assert liquidation_pb2.GetLevelsResponse.FromString(await answers.get(past)) == after
+
+
+async def test_symbol_that_a_second_venue_gains_must_be_named_with_its_venue(counted: Counted) -> None:
+    with counted.served() as answers:
+        await answers.get(REQUEST)
+        counted.tick(1, venue="OTHER")
+        await asyncio.sleep(0)
+        with pytest.raises(InvalidField, match="must be one of"):
+            await answers.get(REQUEST)
+
+
 async def test_failure_while_events_flow_is_told_to_who_asks_next(counted: Counted) -> None:
-    with ThreadPoolExecutor(1) as executor:
-        answers = LiveAnswers(counted.engine, counted.compute, executor)
+    with counted.served() as answers:
         for step in range(1, 4):
             counted.tick(step)
             await asyncio.sleep(0)
