@@ -310,7 +310,7 @@ class LevelsEngine:
         notional = query.unit is AmountUnit.NOTIONAL
         for column, moment in enumerate(ts.tolist()):
             levels = question.levels(moment)
-            amount[:, column] = window.amounts(levels, notional=notional)[0].sum(axis=1)
+            amount[:, column] = window.amounts(levels, notional=notional)[0][:, 0]
         where = provenance(question, last, levels)
         edges = np.concatenate([ts[:1] - interval, ts])
         rows = intervals.summed(*question.audit(int(edges[0]), last, query.unit), edges)
@@ -459,22 +459,24 @@ class LevelsEngine:
         window = question.window(moment)
         levels = question.levels(moment, by_tier=query.per_tier)
         where = provenance(question, moment, levels)
-        by_tier, total = window.amounts(levels, notional=query.unit is AmountUnit.NOTIONAL)
-        amount = by_tier.sum(axis=1) if by_tier.shape[1] > 1 else by_tier[:, 0]
-        notional = amount
-        if query.unit is AmountUnit.QTY:
-            notional = window.amounts(levels, notional=True)[0].sum(axis=1)
+        valued = query.unit is AmountUnit.NOTIONAL
+        whole, total = window.amounts(levels, notional=valued)
+        amount = whole[:, 0]
+        notional = amount if valued else window.amounts(levels, notional=True)[0][:, 0]
+        by_tier = np.empty((2, 0, window.count))
+        if query.per_tier:
+            by_tier, _ = window.amounts(levels, notional=valued, by_tier=True)
         in_range = amount.sum(axis=1)
         derived = None
         if query.derived:
             history = question.resident.market.history
             middle = np.asarray((levels.first_bin + np.arange(levels.qty.shape[2]) + 0.5) * levels.width, np.float64)
-            whole = levels.qty.sum(axis=1)
+            qty = levels.qty.sum(axis=1)
             derived = derived_figures(
                 window,
                 amount,
                 middle,
-                whole * middle if query.unit is AmountUnit.NOTIONAL else whole,
+                qty * middle if valued else qty,
                 where.current_price.value,
                 realised_volatility(history, history.steps_until(moment)),
             )
@@ -489,7 +491,7 @@ class LevelsEngine:
             price=window.edges[keep],
             amount=amount[:, keep],
             leverage=levels.leverage if query.per_tier else np.empty(0),
-            by_tier=by_tier[:, :, keep] if query.per_tier else np.empty((2, 0, len(amount[0, keep]))),
+            by_tier=by_tier[:, :, keep],
             bin_size=window.bin_size,
             unit=query.unit,
             total=total,

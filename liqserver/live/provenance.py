@@ -35,7 +35,7 @@ def provenance(question: Question, moment: int, levels: ModelLevels) -> Provenan
     resident, model = question.resident, question.model
     market = resident.market
     watermarks = resident.watermarks(moment)
-    held = levels.qty.sum(axis=(1, 2)) + levels.no_level + levels.unknown_entry
+    held = levels.qty.sum(axis=1).sum(axis=1) + levels.no_level + levels.unknown_entry
     unknown_entry = _shares(levels.unknown_entry, held)
     return Provenance(
         venue=market.venue,

@@ -40,7 +40,9 @@ class Window:
         """Left edges, quote units, shape (count,)."""
         return grid.bin_edges(self.first, self.count, self.bin_size)
 
-    def amounts(self, levels: ModelLevels, *, notional: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def amounts(
+        self, levels: ModelLevels, *, notional: bool, by_tier: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return what ``levels`` hold in these bins, and in all bins together.
 
         Parameters
@@ -49,6 +51,8 @@ class Window:
             On base bins.
         notional : bool
             In quote units, each base bin at its middle; else in contracts.
+        by_tier : bool
+            Whether to tell the tiers apart; otherwise T is 1 and they are added up first.
 
         Returns
         -------
@@ -57,9 +61,10 @@ class Window:
         float64, shape (2,)
             Sums of all tiers and all bins, also those outside the window.
         """
-        return grid.rebinned(
-            levels.qty, levels.first_bin, levels.width, self.multiple, self.first, self.count, notional
-        )
+        qty = levels.qty
+        if not by_tier and qty.shape[1] > 1:
+            qty = qty.sum(axis=1, keepdims=True)
+        return grid.rebinned(qty, levels.first_bin, levels.width, self.multiple, self.first, self.count, notional)
 
 
 def window_around(price: float, down: float, up: float, bin_size: float, base_bin: float) -> Window:

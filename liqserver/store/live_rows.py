@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from liqserver.store.archive import Kind
 from liqserver.store.database import Database
 from liqserver.store.history import MINUTE, Candles, Rows
+from liqserver.store.loaders import LIVE
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# Name of the ledger entries of what was published.
-LIVE = "published"
 # What is published is known when it is true.
 _BOTH = "ts_event, ts_event"
 

@@ -38,9 +38,13 @@ COMPILED_SCAN_BYTES = 64 << 20
 # Metrics files of this day and later are stamped at the start of the five minutes, earlier ones at the end.
 STAMP_CHANGE = 1_782_345_600 * SECOND  # 2026-06-25 00:00 UTC
 
+# Name in the ledger of what was published live and came in no file.
+LIVE = "published"
+
 # Words of notices that checks look for again in the ledger.
 COPIES = "dropped: identical copies of other rows of the file"
 KNOWN_ROWS = "left out: another file brought in the same"
+KNOWN_OTHERWISE = "left out: what was published as it happened stays, with other values"
 KNOWN_IDS = "left out: their trade ids came in with another file"
 KNOWN_MINUTES = "left out: the minutes came in with"
 ZERO_OPEN_INTEREST = "dropped: open interest was zero"
@@ -680,7 +684,10 @@ def _drop_copies(cur: duckdb.DuckDBPyConnection, csv: Csv, series: _Series, noti
 def _drop_known(
     cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, series: _Series, notices: list[str]
 ) -> None:
-    """Leave out rows that another file brought in; refuse the file if they differ."""
+    """Leave out rows that are there; refuse the file if another file brought in others.
+
+    What was published may differ from what the archive has later, and stays: answers as of then were made of it.
+    """
     first, last = _fetch(cur, "SELECT min(ts_event), max(ts_event) FROM staged")
     if first is None:
         return
@@ -693,7 +700,7 @@ def _drop_known(
         f"""
         SELECT a.row, a.ts_event, l.name, {", ".join(f'a."{c}", b."{c}"' for c in series.identity)}
         FROM staged a JOIN {known} b USING ({series.key}) JOIN ledger l USING (file_id)
-        WHERE {_differ(series)} ORDER BY a.row LIMIT 1
+        WHERE l.name <> '{LIVE}' AND ({_differ(series)}) ORDER BY a.row LIMIT 1
         """  # noqa: S608
     ).fetchone()
     if conflict is not None:
@@ -707,12 +714,18 @@ def _drop_known(
             f"line {csv.line_of(row)}: {column} was {ours}, but {theirs} in {name}, "
             f"for the period that ends {utc(ts):%F %T}"
         )
+    [otherwise] = _fetch(
+        cur,
+        f"SELECT count(*) FROM staged a JOIN {known} b USING ({series.key}) WHERE {_differ(series)}",  # noqa: S608
+    )
     deleted = _changed(
         cur,
         f"DELETE FROM staged WHERE ({series.key}) IN (SELECT ({series.key}) FROM {known})",  # noqa: S608
     )
-    if deleted:
-        notices.append(f"{_rows(deleted)} {KNOWN_ROWS}")
+    if otherwise:
+        notices.append(f"{_rows(otherwise)} {KNOWN_OTHERWISE}")
+    if deleted > otherwise:
+        notices.append(f"{_rows(deleted - otherwise)} {KNOWN_ROWS}")
 
 
 def _differ(series: _Series) -> str:

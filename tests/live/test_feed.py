@@ -317,3 +317,22 @@ def test_files_that_reach_beyond_what_was_published_are_gone_on_from(
     feed.publish("BINANCE", "BTCUSDT", 0.1, Batch(complete_until=end + 2 * MINUTE))
     feed.write()
     assert_same(live_history(engine), stored_history(database))
+
+
+def test_files_of_what_was_published_bring_what_is_missing_and_change_nothing(
+    database: Database, batches: list[Batch], market_archive: Path
+) -> None:
+    feed, _ = fed(database)
+    # What was heard live is not quite what the archive has later.
+    for batch in batches[:100]:
+        publish(feed, replace(batch, mark_price=batch.mark_price * 1.0001, open_interest=batch.open_interest * 1.001))
+    feed.write()
+    heard = stored_history(database)
+    report = ingest(database, [market_archive])
+    assert {str(of.status) for of in report.files} <= {"ingested", "not read"}
+    notices = [notice for of in report.files for notice in of.notices]
+    assert sum("what was published as it happened stays" in notice for notice in notices) == 2
+    now = stored_history(database)
+    # Of minutes that were heard whole, nothing has changed.
+    assert_same(now.slice(0, len(heard)), heard)
+    assert len(now) > len(batches)
