@@ -67,6 +67,10 @@ class Ticking:
             provenance=replace(answer.provenance, as_of=self._now),
         )
 
+    def ready(self, query: LevelsQuery) -> bool:
+        """Answer as the engine does."""
+        return self._engine.ready(query)
+
     def watch(self, changed: Callable[[str, str], None]) -> Callable[[], None]:
         """Tell of ticks."""
         self._changed.append(changed)
@@ -122,13 +126,14 @@ async def _serve(kind: str, rate: float, what: str) -> None:
             server = grpc.aio.server()
         else:
             database = Database(Path(what), read_only=True)
-            source = Ticking(LevelsEngine(StoreMarkets(database)))
+            engine = LevelsEngine(StoreMarkets(database))
+            source = Ticking(engine)
             tick = source.tick
             streams = LevelStreams(Views(source, executor), time.time_ns)
             nothing: Any = None
             server = grpc.aio.server(interceptors=[AnswerInterceptor()])
             liquidation_pb2_grpc.add_LiquidationServiceServicer_to_server(
-                LiquidationServicer(nothing, nothing, streams, nothing, executor, time.time_ns), server
+                LiquidationServicer(engine, nothing, streams, nothing, executor, time.time_ns, nothing), server
             )
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare.Bare", handlers),))
         port = server.add_insecure_port("127.0.0.1:0")

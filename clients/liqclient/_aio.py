@@ -16,12 +16,15 @@ from liqclient import _alerts, _answers, _requests
 from liqclient._alerts import Alert, AlertRule
 from liqclient._answers import (
     Audit,
+    CalibrationInfo,
+    CalibrationProgress,
     Comparison,
     Heatmap,
     IngestProgress,
     Levels,
     Liquidations,
     ModelInfo,
+    Scorecard,
     StoredFile,
     SymbolCoverage,
     SymbolInfo,
@@ -140,7 +143,9 @@ class AsyncClient:
         per_tier: bool = False,
         min_notional: float = 0.0,
         derived: bool = False,
+        band: float | None = None,
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Levels:
         """Return the liquidation levels around the current price; see `Client.levels`."""
@@ -156,7 +161,9 @@ class AsyncClient:
             per_tier=per_tier,
             min_notional=min_notional,
             derived=derived,
+            band=band,
             parameters=parameters,
+            calibration=calibration,
         )
         return _answers.levels_answer(await self._call(lambda at: at.liquidation.GetLevels, request, timeout))
 
@@ -175,6 +182,7 @@ class AsyncClient:
         side: Side = "both",
         unit: Unit = "notional",
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Heatmap:
         """Return the levels over time; see `Client.heatmap`."""
@@ -191,6 +199,7 @@ class AsyncClient:
             side=side,
             unit=unit,
             parameters=parameters,
+            calibration=calibration,
         )
         return _answers.heatmap_answer(await self._call(lambda at: at.liquidation.GetHeatmap, request, timeout))
 
@@ -284,6 +293,7 @@ class AsyncClient:
         model: str = "",
         unit: Unit = "notional",
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Audit:
         """Return what was opened, closed and liquidated by interval; see `Client.audit`."""
@@ -296,8 +306,35 @@ class AsyncClient:
             model=model,
             unit=unit,
             parameters=parameters,
+            calibration=calibration,
         )
         return _answers.audit_answer(await self._call(lambda at: at.liquidation.GetAudit, request, timeout))
+
+    async def scorecard(
+        self,
+        symbol: str,
+        *,
+        cut: Time,
+        venue: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        models: Sequence[ModelChoice] | None = None,
+        interval: Duration | None = None,
+        calibration: str = "",
+        timeout: float | None = None,
+    ) -> Scorecard:
+        """Return how well models predict where was really liquidated; see `Client.scorecard`."""
+        request = _requests.scorecard_request(
+            symbol,
+            cut=cut,
+            venue=venue,
+            start=start,
+            end=end,
+            models=models,
+            interval=interval,
+            calibration=calibration,
+        )
+        return _answers.scorecard_answer(await self._call(lambda at: at.liquidation.GetScorecard, request, timeout))
 
     def replay(
         self,
@@ -315,7 +352,9 @@ class AsyncClient:
         per_tier: bool = False,
         min_notional: float = 0.0,
         derived: bool = False,
+        band: float | None = None,
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> AsyncGenerator[Levels, None]:
         """Iterate over the levels as of one moment after the other; see `Client.replay`.
@@ -337,7 +376,9 @@ class AsyncClient:
             per_tier=per_tier,
             min_notional=min_notional,
             derived=derived,
+            band=band,
             parameters=parameters,
+            calibration=calibration,
         )
         seconds = self._settings.stream_seconds(timeout)
         return self._stream(lambda at: at.liquidation.ReplayLevels, request, seconds, _answers.replay_answer)
@@ -355,6 +396,7 @@ class AsyncClient:
         per_tier: bool = False,
         min_notional: float = 0.0,
         parameters: Parameters | None = None,
+        calibration: str = "",
         max_rate: float | None = None,
         min_change: float = 0.0,
         heartbeat: Duration | None = None,
@@ -379,6 +421,7 @@ class AsyncClient:
             per_tier=per_tier,
             min_notional=min_notional,
             parameters=parameters,
+            calibration=calibration,
             max_rate=max_rate,
             min_change=min_change,
             heartbeat=heartbeat,
@@ -403,6 +446,7 @@ class AsyncClient:
         price_range: PriceRange | None = None,
         unit: Unit = "notional",
         parameters: Parameters | None = None,
+        calibration: str = "",
         heartbeat: Duration | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[Alert, None]:
@@ -420,6 +464,7 @@ class AsyncClient:
             price_range=price_range,
             unit=unit,
             parameters=parameters,
+            calibration=calibration,
             heartbeat=heartbeat,
         )
         seconds = self._settings.stream_seconds(timeout)
@@ -434,11 +479,18 @@ class AsyncClient:
         replace: bool = False,
         quote_asset: str = "",
         keep_raw: bool = False,
+        symbol: str = "",
         timeout: float | None = None,
     ) -> AsyncGenerator[IngestProgress, None]:
         """Have the server ingest archive files of its machine; see `Client.ingest`."""
         request = _requests.ingest_request(
-            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset, keep_raw=keep_raw
+            paths,
+            venue=venue,
+            base_bin=base_bin,
+            replace=replace,
+            quote_asset=quote_asset,
+            keep_raw=keep_raw,
+            symbol=symbol,
         )
         seconds = self._settings.stream_seconds(timeout)
         return self._stream(lambda at: at.admin.Ingest, request, seconds, _answers.ingest_answer)
@@ -472,6 +524,30 @@ class AsyncClient:
         """Return the server's models, the default first; see `Client.models`."""
         request = _requests.models_request()
         return _answers.models_answer(await self._call(lambda at: at.market_data.ListModels, request, timeout))
+
+    async def calibrations(
+        self, symbol: str = "", venue: str = "", *, timeout: float | None = None
+    ) -> list[CalibrationInfo]:
+        """Return the stored calibrations; see `Client.calibrations`."""
+        request = _requests.calibrations_request(symbol, venue)
+        return _answers.calibrations_answer(
+            await self._call(lambda at: at.market_data.ListCalibrations, request, timeout)
+        )
+
+    def calibrate(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        until: Time | None = None,
+        every: Duration | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[CalibrationProgress, None]:
+        """Have the server fit the position book to recorded liquidations; see `Client.calibrate`."""
+        request = _requests.calibrate_request(symbol, venue=venue, until=until, every=every, dry_run=dry_run)
+        seconds = self._settings.stream_seconds(timeout)
+        return self._stream(lambda at: at.admin.Calibrate, request, seconds, _answers.calibrate_answer)
 
     async def _call[Request, Response](
         self,

@@ -53,6 +53,7 @@ DATA_KINDS: dict[int, DataKind] = {
     common_pb2.DATA_KIND_INDEX_PRICE: "index_price",
     common_pb2.DATA_KIND_PREMIUM_INDEX: "premium_index",
     common_pb2.DATA_KIND_BOOK_DEPTH: "book_depth",
+    common_pb2.DATA_KIND_LIQUIDATION_TOTALS: "liquidation_totals",
 }
 
 
@@ -124,6 +125,8 @@ class Provenance:
         UNIX nanoseconds: start of the history in use.
     notices
         Things a reader of the numbers should know, one sentence each.
+    calibration
+        Id of the calibration that parameters were taken from; None for none.
     """
 
     venue: str
@@ -149,6 +152,7 @@ class Provenance:
     last_price_path_share: float
     history_start: int | None
     notices: tuple[str, ...]
+    calibration: str | None = None
 
     @property
     def as_of_datetime(self) -> dt.datetime:
@@ -293,6 +297,9 @@ class Levels:
         Where the numbers come from.
     derived
         What derives from them; None unless asked for.
+    long_low, long_high, short_low, short_high
+        Ends of bands, shape (n,); None unless asked for. Of sweeps of as much as the bin holds, the asked share
+        liquidated between them before the calibration's cut, brought to the scale of the map.
     """
 
     price: NDArray[np.float64]
@@ -304,6 +311,10 @@ class Levels:
     totals: BookTotals
     provenance: Provenance
     derived: DerivedFigures | None
+    long_low: NDArray[np.float64] | None = None
+    long_high: NDArray[np.float64] | None = None
+    short_low: NDArray[np.float64] | None = None
+    short_high: NDArray[np.float64] | None = None
 
     @property
     def current_price(self) -> float:
@@ -327,11 +338,15 @@ class Levels:
         return plain
 
     def to_csv(self) -> str:
-        """Return the columns as CSV with a header: price, long, short and, by tier, long_25x, short_25x.
+        """Return the columns as CSV with a header: price, long, short, ends of bands, by tier long_25x, short_25x.
 
         Where the numbers come from does not fit a table: keep `to_dict` beside it.
         """
         columns = {"price": self.price, "long": self.long, "short": self.short}
+        for name in ("long_low", "long_high", "short_low", "short_high"):
+            end = getattr(self, name)
+            if end is not None:
+                columns[name] = end
         for tier in self.tiers.values():
             columns[f"long_{tier.leverage:g}x"] = tier.long
             columns[f"short_{tier.leverage:g}x"] = tier.short
@@ -642,6 +657,208 @@ class Audit:
         return plain
 
 
+type RowKind = Literal["controls", "model", "ablation", "baseline"]
+"""What a row of a scorecard is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure and its interval of confidence.
+
+    Attributes
+    ----------
+    value
+        The figure.
+    low, high
+        Ends of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideScore:
+    """Score of one side; amounts enter as log(x + 0.01) in millions of quote units.
+
+    Attributes
+    ----------
+    fitted, scored, days
+        Intervals fitted on, intervals scored on, UTC days among the latter.
+    refused
+        Why there is no score, one sentence; None if there is one. Then the figures below are None.
+    r
+        Correlation of predicted and real liquidations; None in the row of the controls.
+    alone
+        R² of a regression on predicted liquidations alone, out of sample; in the row of the controls on those alone.
+    gain
+        What predicted liquidations add to the R² of the controls; None in the row of the controls.
+    gain_over_null
+        That less the gain of the null, on the intervals and days of both; None in the rows of the null and the
+        controls, and where the null has no score.
+    slope
+        Slope of real on predicted liquidations in the scored part: 1 where a row's differences are as large as real
+        ones. None in the row of the controls.
+    predicted_share
+        Predicted over real total of the scored part; None in the row of the controls.
+    """
+
+    fitted: int
+    scored: int
+    days: int
+    refused: str | None
+    r: Estimate | None
+    alone: Estimate | None
+    gain: Estimate | None
+    gain_over_null: Estimate | None
+    slope: Estimate | None
+    predicted_share: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScorecardRow:
+    """One row of a scorecard. The arrays are read-only.
+
+    Attributes
+    ----------
+    name
+        Name.
+    kind
+        "controls" (what the path of price and the volume say without any map), "model", "ablation" (the position book
+        without a part of its inputs; the first is the null that has to be beaten, constant flow) or "baseline"
+        (something simpler than a model, or a map in the wrong place).
+    description
+        How the prediction comes about, one sentence.
+    model, parameters_hash
+        Model, and 16 hexadecimal digits of model and parameters; None where there is no model behind it.
+    calibration
+        Id of the calibration that the parameters are from; None without one.
+    unavailable
+        Why there is no prediction, one sentence; None if there is one.
+    long, short
+        Score of each side; None without a prediction.
+    predicted_long, predicted_short
+        Predicted liquidations by interval, quote units, NaN where there is none, shape (N,); None but for models.
+    """
+
+    name: str
+    kind: RowKind
+    description: str
+    model: str | None
+    parameters_hash: str | None
+    calibration: str | None
+    unavailable: str | None
+    long: SideScore | None
+    short: SideScore | None
+    predicted_long: NDArray[np.float64] | None
+    predicted_short: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorecardEffect:
+    """What levels do to price, as it comes out.
+
+    Attributes
+    ----------
+    name
+        Name of the test.
+    description
+        What is estimated and how.
+    unit
+        Unit of the estimate.
+    refused
+        Why there is no estimate, one sentence; None if there is one.
+    estimate
+        The estimate; None if there is none.
+    observations, days
+        Observations, and UTC days among them.
+    model
+        Model whose levels are meant.
+    """
+
+    name: str
+    description: str
+    unit: str
+    refused: str | None
+    estimate: Estimate | None
+    observations: int
+    days: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Scorecard:
+    """How well models predict where was really liquidated. The arrays are read-only.
+
+    Attributes
+    ----------
+    venue, symbol
+        As stored.
+    start, cut, end
+        UNIX nanoseconds: intervals from ``start`` to ``cut`` were fitted on, those from there to ``end`` scored.
+    interval
+        Nanoseconds of an interval.
+    truth_source
+        Where real liquidations are from, one sentence.
+    rows
+        The controls, models in the order asked, ablations, baselines.
+    effects
+        What levels do to price.
+    min_intervals, min_days
+        Fewer intervals to fit or to score on, or fewer UTC days to score on, give no score.
+    confidence
+        Share of resamples that lie within an interval of confidence.
+    open_time
+        UNIX nanoseconds, int64: start of each interval.
+    liquidated_long, liquidated_short
+        Real liquidations by interval, quote units, NaN where they are not known, shape (N,).
+    watermarks
+        One entry per input that was in use.
+    notices
+        Things a reader of the numbers should know, one sentence each.
+    generated_at
+        UNIX nanoseconds of the server's clock when the answer left; None if it does not say.
+    """
+
+    venue: str
+    symbol: str
+    start: int
+    cut: int
+    end: int
+    interval: int
+    truth_source: str
+    rows: tuple[ScorecardRow, ...]
+    effects: tuple[ScorecardEffect, ...]
+    min_intervals: int
+    min_days: int
+    confidence: float
+    open_time: NDArray[np.int64]
+    liquidated_long: NDArray[np.float64]
+    liquidated_short: NDArray[np.float64]
+    watermarks: tuple[Watermark, ...]
+    notices: tuple[str, ...]
+    generated_at: int | None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Scorecard {self.symbol}.{self.venue} {to_datetime(self.start).isoformat()} to "
+            f"{to_datetime(self.end).isoformat()}, cut {to_datetime(self.cut).isoformat()}: {len(self.rows)} rows>"
+        )
+
+    def row(self, name: str) -> ScorecardRow:
+        """Return the row of a name; raises KeyError if there is none."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dicts, numbers and text, ready for `json.dumps`; NaN becomes None."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindCoverage:
     """Data of one kind for one symbol.
@@ -743,6 +960,81 @@ class IngestProgress:
     bytes_done: int
     bytes: int
     file: IngestedFile | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationInfo:
+    """Parameters of a model that were fitted to recorded liquidations.
+
+    Attributes
+    ----------
+    id
+        Identifier.
+    venue, symbol, model
+        Whose they are.
+    until
+        UNIX nanoseconds: nothing later was used; answers as of earlier moments do not use it.
+    data_start, data_end
+        UNIX nanoseconds: start of the first interval fitted on, end of the last.
+    period
+        Length of an interval, nanoseconds.
+    intervals
+        How many were fitted on.
+    truth
+        Where the recorded liquidations are from, a sentence.
+    parameters
+        What was found; complete.
+    weight_spread
+        Standard deviation of the log weight of each tier of ``parameters``: exp of it is the factor within which the
+        weight is known.
+    r2_long, r2_short
+        R² of log recorded on log predicted liquidations, in the sample fitted on.
+    scale_long, scale_short
+        Total recorded over total predicted in the sample fitted on. Bands are in the scale of the map: times this they
+        are in that of the record.
+    created
+        UNIX nanoseconds at which it was stored; None if it was not.
+    """
+
+    id: str
+    venue: str
+    symbol: str
+    model: str
+    until: int
+    data_start: int
+    data_end: int
+    period: int
+    intervals: int
+    truth: str
+    parameters: Parameters
+    weight_spread: tuple[float, ...]
+    r2_long: float
+    r2_short: float
+    scale_long: float
+    scale_short: float
+    created: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as lists, dicts, numbers and text, ready for `json.dumps`."""
+        plain: dict[str, Any] = _plain(self)
+        return plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationProgress:
+    """How far a calibration is.
+
+    Attributes
+    ----------
+    done, cuts
+        Cuts done and in all.
+    calibration
+        What was found at the cut just done; None at the start, and where there is too little before the cut.
+    """
+
+    done: int
+    cuts: int
+    calibration: CalibrationInfo | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -930,6 +1222,11 @@ def levels_answer(message: liquidation_pb2.GetLevelsResponse) -> Levels:
         totals=_totals(message.totals),
         provenance=_provenance(message.provenance),
         derived=_derived(message.derived, n) if _has(message, "derived") else None,
+        **{
+            name: _column(getattr(columns, name), n, name)
+            for name in ("long_low", "long_high", "short_low", "short_high")
+            if columns.long_low
+        },
     )
 
 
@@ -1033,6 +1330,103 @@ def audit_answer(message: liquidation_pb2.GetAuditResponse) -> Audit:
         unit=_unit(message.unit),
         provenance=_provenance(message.provenance),
     )
+
+
+_ROW_KINDS: dict[int, RowKind] = {
+    liquidation_pb2.SCORECARD_ROW_KIND_CONTROLS: "controls",
+    liquidation_pb2.SCORECARD_ROW_KIND_MODEL: "model",
+    liquidation_pb2.SCORECARD_ROW_KIND_ABLATION: "ablation",
+    liquidation_pb2.SCORECARD_ROW_KIND_BASELINE: "baseline",
+}
+
+
+def scorecard_answer(message: liquidation_pb2.GetScorecardResponse) -> Scorecard:
+    """Return the answer of `Client.scorecard`.
+
+    Raises
+    ------
+    InvalidAnswer
+        If a part that every answer carries is missing, columns differ in length, or a row is of a kind that this client
+        does not know.
+    """
+    open_time = _int_column(message.open_time)
+    n = len(open_time)
+    return Scorecard(
+        venue=message.venue,
+        symbol=message.symbol,
+        start=_needed(message.start, "start"),
+        cut=_needed(message.cut, "cut"),
+        end=_needed(message.end, "end"),
+        interval=_needed(message.interval, "interval"),
+        truth_source=message.truth_source,
+        rows=tuple(_scorecard_row(row, n, f"rows[{i}]") for i, row in enumerate(message.rows)),
+        effects=tuple(
+            ScorecardEffect(
+                name=of.name,
+                description=of.description,
+                unit=of.unit,
+                refused=of.refused or None,
+                estimate=_estimate(of, "estimate"),
+                observations=of.observations,
+                days=of.days,
+                model=of.model,
+            )
+            for of in message.effects
+        ),
+        min_intervals=_needed(message.min_intervals, "min_intervals"),
+        min_days=_needed(message.min_days, "min_days"),
+        confidence=_needed(message.confidence, "confidence"),
+        open_time=open_time,
+        liquidated_long=_column(message.liquidated_long, n, "liquidated_long"),
+        liquidated_short=_column(message.liquidated_short, n, "liquidated_short"),
+        watermarks=read_watermarks(message.watermarks),
+        notices=tuple(message.notices),
+        generated_at=message.generated_at or None,
+    )
+
+
+def _scorecard_row(message: liquidation_pb2.ScorecardRow, n: int, name: str) -> ScorecardRow:
+    kind = _ROW_KINDS.get(message.kind)
+    if kind is None:
+        raise InvalidAnswer(f"the server's answer has {name} of a kind this client does not know: {message.kind}")
+    if not message.unavailable:
+        _check_parts(message, "long", "short")
+    predicted = len(message.predicted_long) > 0
+    return ScorecardRow(
+        name=message.name,
+        kind=kind,
+        description=message.description,
+        model=message.model or None,
+        parameters_hash=message.parameters_hash or None,
+        calibration=message.calibration or None,
+        unavailable=message.unavailable or None,
+        long=_side_score(message.long) if _has(message, "long") else None,
+        short=_side_score(message.short) if _has(message, "short") else None,
+        predicted_long=_column(message.predicted_long, n, f"{name}.predicted_long") if predicted else None,
+        predicted_short=_column(message.predicted_short, n, f"{name}.predicted_short") if predicted else None,
+    )
+
+
+def _side_score(message: liquidation_pb2.SideScore) -> SideScore:
+    return SideScore(
+        fitted=message.fitted,
+        scored=message.scored,
+        days=message.days,
+        refused=message.refused or None,
+        r=_estimate(message, "r"),
+        alone=_estimate(message, "alone"),
+        gain=_estimate(message, "gain"),
+        gain_over_null=_estimate(message, "gain_over_null"),
+        slope=_estimate(message, "slope"),
+        predicted_share=_estimate(message, "predicted_share"),
+    )
+
+
+def _estimate(message: Message, field: str) -> Estimate | None:
+    if not _has(message, field):
+        return None
+    of: liquidation_pb2.Estimate = getattr(message, field)
+    return Estimate(value=of.value, low=of.low, high=of.high)
 
 
 def replay_answer(message: liquidation_pb2.ReplayLevelsResponse) -> Levels:
@@ -1141,6 +1535,39 @@ def symbols_answer(message: market_data_pb2.ListSymbolsResponse) -> list[SymbolI
         )
         for s in message.symbols
     ]
+
+
+def calibrations_answer(message: market_data_pb2.ListCalibrationsResponse) -> list[CalibrationInfo]:
+    """Return the answer of `Client.calibrations`."""
+    return [_calibration(of) for of in message.calibrations]
+
+
+def calibrate_answer(message: admin_pb2.CalibrateResponse) -> CalibrationProgress:
+    """Return one answer of `Client.calibrate`."""
+    found = _calibration(message.calibration) if _has(message, "calibration") else None
+    return CalibrationProgress(done=message.done, cuts=message.cuts, calibration=found)
+
+
+def _calibration(message: common_pb2.CalibrationInfo) -> CalibrationInfo:
+    return CalibrationInfo(
+        id=message.id,
+        venue=message.venue,
+        symbol=message.symbol,
+        model=message.model,
+        until=_needed(message.until, "calibration.until"),
+        data_start=_needed(message.data_start, "calibration.data_start"),
+        data_end=_needed(message.data_end, "calibration.data_end"),
+        period=_needed(message.period, "calibration.period"),
+        intervals=message.intervals,
+        truth=message.truth,
+        parameters=_parameters(message.parameters),
+        weight_spread=tuple(message.weight_spread),
+        r2_long=message.r2_long,
+        r2_short=message.r2_short,
+        scale_long=message.scale_long,
+        scale_short=message.scale_short,
+        created=message.created or None,
+    )
 
 
 def models_answer(message: market_data_pb2.ListModelsResponse) -> list[ModelInfo]:
@@ -1296,6 +1723,7 @@ def _provenance(message: common_pb2.Provenance) -> Provenance:
         last_price_path_share=message.last_price_path_share,
         history_start=message.history_start or None,
         notices=tuple(message.notices),
+        calibration=message.calibration or None,
     )
 
 

@@ -14,12 +14,15 @@ from liqclient import _alerts, _answers, _requests
 from liqclient._alerts import Alert, AlertRule
 from liqclient._answers import (
     Audit,
+    CalibrationInfo,
+    CalibrationProgress,
     Comparison,
     Heatmap,
     IngestProgress,
     Levels,
     Liquidations,
     ModelInfo,
+    Scorecard,
     StoredFile,
     SymbolCoverage,
     SymbolInfo,
@@ -167,7 +170,9 @@ class Client:
         per_tier: bool = False,
         min_notional: float = 0.0,
         derived: bool = False,
+        band: float | None = None,
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Levels:
         """Return the liquidation levels around the current price.
@@ -199,8 +204,13 @@ class Client:
             Leave out bins that hold less than this on both sides, in quote units.
         derived
             Also give the nearest clusters, cumulative amounts, imbalances and volatility; see `DerivedFigures`.
+        band
+            Also give bands that cover this share, 0.1 to 0.99; see `Levels`. Needs a calibration. None for no bands.
         parameters
-            Parameters of the model; None for its defaults.
+            Parameters of the model; None for those of the calibration, or its defaults.
+        calibration
+            Id of a calibration to take parameters from (see `calibrations`), or ``none`` for the model's defaults;
+            empty for the newest that looks no further than ``as_of``, if there is one.
         timeout
             Seconds the call may take; None for the client's own timeout.
 
@@ -235,7 +245,9 @@ class Client:
             per_tier=per_tier,
             min_notional=min_notional,
             derived=derived,
+            band=band,
             parameters=parameters,
+            calibration=calibration,
         )
         return _answers.levels_answer(self._call(self._liquidation.GetLevels, request, timeout))
 
@@ -254,6 +266,7 @@ class Client:
         side: Side = "both",
         unit: Unit = "notional",
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Heatmap:
         """Return the levels over time: a matrix of time by price, with the path of the price and what it swept.
@@ -262,8 +275,9 @@ class Client:
 
         Parameters
         ----------
-        symbol, venue, model, bin_size, price_range, side, unit, parameters, timeout
-            As in `levels`; ``price_range`` is around the price at the end.
+        symbol, venue, model, bin_size, price_range, side, unit, parameters, calibration, timeout
+            As in `levels`; ``price_range`` is around the price at the end, a calibration looks no further than the
+            start.
         start, end
             Moments of the first and the last column, as ``as_of`` in `levels`; None for ``lookback`` before the
             end, and for the newest data.
@@ -293,6 +307,7 @@ class Client:
             side=side,
             unit=unit,
             parameters=parameters,
+            calibration=calibration,
         )
         return _answers.heatmap_answer(self._call(self._liquidation.GetHeatmap, request, timeout))
 
@@ -442,14 +457,15 @@ class Client:
         model: str = "",
         unit: Unit = "notional",
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Audit:
         """Return what was opened, closed and liquidated by interval, according to a model with a time axis.
 
         Parameters
         ----------
-        symbol, venue, model, unit, parameters, timeout
-            As in `levels`.
+        symbol, venue, model, unit, parameters, calibration, timeout
+            As in `levels`; a calibration looks no further than the start.
         interval
             Length of an interval: nanoseconds, a timedelta, a numpy timedelta64, or text such as ``5m``, ``4h``,
             ``30d``.
@@ -473,8 +489,65 @@ class Client:
             model=model,
             unit=unit,
             parameters=parameters,
+            calibration=calibration,
         )
         return _answers.audit_answer(self._call(self._liquidation.GetAudit, request, timeout))
+
+    def scorecard(
+        self,
+        symbol: str,
+        *,
+        cut: Time,
+        venue: str = "",
+        start: Time | None = None,
+        end: Time | None = None,
+        models: Sequence[ModelChoice] | None = None,
+        interval: Duration | None = None,
+        calibration: str = "",
+        timeout: float | None = None,
+    ) -> Scorecard:
+        """Return how well models predict where was really liquidated: fitted before a cut, scored after it.
+
+        It takes the server some seconds; see ``docs/accuracy.md`` for what the figures mean.
+
+        Parameters
+        ----------
+        symbol, venue, timeout
+            As in `levels`.
+        cut
+            What begins before it is fitted on, the rest is scored: a moment as ``as_of`` in `levels`, a multiple of the
+            interval.
+        start, end
+            Start of the first interval and end of the last, as ``as_of`` in `levels`. None for a week after the data
+            begins (or where real liquidations begin to be known), and for the newest data.
+        models
+            The models by identifier or, where not the defaults are meant, as pairs of identifier and parameters;
+            None for every model with its defaults, and with the formulas of its original where there is one.
+        interval
+            Length of an interval, as in `audit`; 4 hours must be a multiple of it. None for an hour.
+        calibration
+            Id of the stored calibration of the position book, ``none`` for its defaults; empty for the newest that
+            looks no further than the cut, if there is one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument cannot be sent, such as a datetime without time zone.
+        LiqClientError
+            If the call fails, as in `levels`; `FailedPrecondition` if nothing is known of real liquidations. Too little
+            data for a score is no failure; see `SideScore`.
+        """
+        request = _requests.scorecard_request(
+            symbol,
+            cut=cut,
+            venue=venue,
+            start=start,
+            end=end,
+            models=models,
+            interval=interval,
+            calibration=calibration,
+        )
+        return _answers.scorecard_answer(self._call(self._liquidation.GetScorecard, request, timeout))
 
     def replay(
         self,
@@ -492,7 +565,9 @@ class Client:
         per_tier: bool = False,
         min_notional: float = 0.0,
         derived: bool = False,
+        band: float | None = None,
         parameters: Parameters | None = None,
+        calibration: str = "",
         timeout: float | None = None,
     ) -> Generator[Levels, None, None]:
         """Iterate over the levels as of one moment after the other.
@@ -503,8 +578,10 @@ class Client:
 
         Parameters
         ----------
-        symbol, venue, model, bin_size, price_range, side, unit, per_tier, min_notional, derived, parameters
+        symbol, venue, model, bin_size, price_range, side, unit, per_tier, min_notional, derived, band, parameters
             As in `levels`.
+        calibration
+            As in `levels`; it looks no further than the start.
         every
             Length of time between moments: nanoseconds, a timedelta, a numpy timedelta64, or text such as ``5m``,
             ``4h``, ``30d``.
@@ -535,7 +612,9 @@ class Client:
             per_tier=per_tier,
             min_notional=min_notional,
             derived=derived,
+            band=band,
             parameters=parameters,
+            calibration=calibration,
         )
         seconds = self._settings.stream_seconds(timeout)
         self._check_open()
@@ -554,6 +633,7 @@ class Client:
         per_tier: bool = False,
         min_notional: float = 0.0,
         parameters: Parameters | None = None,
+        calibration: str = "",
         max_rate: float | None = None,
         min_change: float = 0.0,
         heartbeat: Duration | None = None,
@@ -571,7 +651,7 @@ class Client:
 
         Parameters
         ----------
-        symbol, venue, model, bin_size, price_range, side, unit, per_tier, min_notional, parameters
+        symbol, venue, model, bin_size, price_range, side, unit, per_tier, min_notional, parameters, calibration
             As in `levels`. The range moves with the price, the width of the bins stays as it is at the beginning.
         max_rate
             Most updates per second, the newest each time; None for as many as there are.
@@ -616,6 +696,7 @@ class Client:
             per_tier=per_tier,
             min_notional=min_notional,
             parameters=parameters,
+            calibration=calibration,
             max_rate=max_rate,
             min_change=min_change,
             heartbeat=heartbeat,
@@ -646,6 +727,7 @@ class Client:
         price_range: PriceRange | None = None,
         unit: Unit = "notional",
         parameters: Parameters | None = None,
+        calibration: str = "",
         heartbeat: Duration | None = None,
         timeout: float | None = None,
     ) -> Generator[Alert, None, None]:
@@ -658,7 +740,7 @@ class Client:
 
         Parameters
         ----------
-        symbol, venue, model, bin_size, price_range, unit, parameters
+        symbol, venue, model, bin_size, price_range, unit, parameters, calibration
             What the rules look at, as in `levels`. The bins stay as they are at the beginning.
         rules
             One to 32 rules.
@@ -690,6 +772,7 @@ class Client:
             price_range=price_range,
             unit=unit,
             parameters=parameters,
+            calibration=calibration,
             heartbeat=heartbeat,
         )
         seconds = self._settings.stream_seconds(timeout)
@@ -705,6 +788,7 @@ class Client:
         replace: bool = False,
         quote_asset: str = "",
         keep_raw: bool = False,
+        symbol: str = "",
         timeout: float | None = None,
     ) -> Generator[IngestProgress, None, None]:
         """Have the server ingest archive files of its machine, and iterate over how far it is.
@@ -727,6 +811,9 @@ class Client:
         keep_raw
             Keep the trades of files of trades as Parquet beside the server's database as well, also of those that
             are in already.
+        symbol
+            Whose the totals of liquidations are (``liquidations_1h.csv``), which do not say it; without, they are not
+            read.
         timeout
             Seconds the whole ingest may take; None for no limit, whatever the client's own timeout.
 
@@ -738,7 +825,13 @@ class Client:
             While iterating, if the call fails: a path that is not there, a server that only reads.
         """
         request = _requests.ingest_request(
-            paths, venue=venue, base_bin=base_bin, replace=replace, quote_asset=quote_asset, keep_raw=keep_raw
+            paths,
+            venue=venue,
+            base_bin=base_bin,
+            replace=replace,
+            quote_asset=quote_asset,
+            keep_raw=keep_raw,
+            symbol=symbol,
         )
         seconds = self._settings.stream_seconds(timeout)
         self._check_open()
@@ -848,6 +941,69 @@ class Client:
         """
         request = _requests.models_request()
         return _answers.models_answer(self._call(self._market_data.ListModels, request, timeout))
+
+    def calibrations(self, symbol: str = "", venue: str = "", *, timeout: float | None = None) -> list[CalibrationInfo]:
+        """Return the stored calibrations by venue, symbol and the moment they look no further than.
+
+        Parameters
+        ----------
+        symbol
+            Only of this symbol; empty for all.
+        venue
+            Only of this venue; empty for all.
+        timeout
+            Seconds the call may take; None for the client's own timeout.
+
+        Raises
+        ------
+        NotFound
+            If the server has no such symbol or venue.
+        LiqClientError
+            For every other failure of the call.
+        """
+        request = _requests.calibrations_request(symbol, venue)
+        return _answers.calibrations_answer(self._call(self._market_data.ListCalibrations, request, timeout))
+
+    def calibrate(
+        self,
+        symbol: str,
+        *,
+        venue: str = "",
+        until: Time | None = None,
+        every: Duration | None = None,
+        dry_run: bool = False,
+        timeout: float | None = None,
+    ) -> Generator[CalibrationProgress, None, None]:
+        """Have the server fit the position book to recorded liquidations, and iterate over how far it is.
+
+        It goes on answering meanwhile, and answers from what was found when it is done. Breaking out of a loop over it
+        ends it after the cut under way.
+
+        Parameters
+        ----------
+        symbol, venue
+            As in `levels`.
+        until
+            Use nothing later than this moment; None for the newest data.
+        every
+            Also calibrate at each of these lengths of time before ``until``, as far back as there is enough data; None
+            for ``until`` alone.
+        dry_run
+            Do not store what is found.
+        timeout
+            Seconds the whole may take; None for no limit, whatever the client's own timeout.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument cannot be sent.
+        LiqClientError
+            While iterating, if the call fails: no liquidations recorded, too few, a server that only reads.
+        """
+        request = _requests.calibrate_request(symbol, venue=venue, until=until, every=every, dry_run=dry_run)
+        seconds = self._settings.stream_seconds(timeout)
+        self._check_open()
+        return self._stream(self._admin.Calibrate, request, seconds, _answers.calibrate_answer)
 
     def _call[Request, Response](
         self,

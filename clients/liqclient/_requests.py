@@ -58,7 +58,9 @@ def levels_request(
     per_tier: bool,
     min_notional: float,
     derived: bool,
+    band: float | None,
     parameters: Parameters | None,
+    calibration: str,
 ) -> liquidation_pb2.GetLevelsRequest:
     """Return the request of `Client.levels`.
 
@@ -80,7 +82,9 @@ def levels_request(
         per_tier=per_tier,
         min_notional=min_notional,
         derived=derived,
+        band=band,
         parameters=parameters,
+        calibration=calibration,
     )
     return liquidation_pb2.GetLevelsRequest(query=query, as_of=_moment(as_of))
 
@@ -99,6 +103,7 @@ def heatmap_request(
     side: Side,
     unit: Unit,
     parameters: Parameters | None,
+    calibration: str,
 ) -> liquidation_pb2.GetHeatmapRequest:
     """Return the request of `Client.heatmap`.
 
@@ -118,6 +123,7 @@ def heatmap_request(
         side=side,
         unit=unit,
         parameters=parameters,
+        calibration=calibration,
     )
     return liquidation_pb2.GetHeatmapRequest(
         query=query,
@@ -222,6 +228,7 @@ def audit_request(
     model: str,
     unit: Unit,
     parameters: Parameters | None,
+    calibration: str,
 ) -> liquidation_pb2.GetAuditRequest:
     """Return the request of `Client.audit`.
 
@@ -233,10 +240,46 @@ def audit_request(
         If one of them cannot be read, or ``unit`` is none of those allowed.
     """
     return liquidation_pb2.GetAuditRequest(
-        query=_query(symbol, venue=venue, model=model, unit=unit, parameters=parameters),
+        query=_query(symbol, venue=venue, model=model, unit=unit, parameters=parameters, calibration=calibration),
         start=_moment(start),
         end=_moment(end),
         interval=to_duration_nanoseconds(interval, "interval"),
+    )
+
+
+def scorecard_request(
+    symbol: str,
+    *,
+    cut: Time,
+    venue: str,
+    start: Time | None,
+    end: Time | None,
+    models: Sequence[ModelChoice] | None,
+    interval: Duration | None,
+    calibration: str,
+) -> liquidation_pb2.GetScorecardRequest:
+    """Return the request of `Client.scorecard`.
+
+    Raises
+    ------
+    TypeError
+        If a moment or ``interval`` is of no type that names one, or ``models`` no sequence of models.
+    ValueError
+        If one of them cannot be read, ``interval`` is 0, or ``models`` is empty.
+    """
+    if isinstance(models, str):
+        raise TypeError("models must be a sequence of models, was one text")
+    if models is not None and not models:
+        raise ValueError("models must not be empty, which the server reads as every model; give None for that")
+    return liquidation_pb2.GetScorecardRequest(
+        symbol=symbol,
+        venue=venue,
+        start=_moment(start),
+        cut=to_nanoseconds(cut),
+        end=_moment(end),
+        models=[_model_choice(choice) for choice in models or ()],
+        interval=_not_zero("interval", interval, "an hour"),
+        calibration=calibration,
     )
 
 
@@ -255,7 +298,9 @@ def replay_request(
     per_tier: bool,
     min_notional: float,
     derived: bool,
+    band: float | None,
     parameters: Parameters | None,
+    calibration: str,
 ) -> liquidation_pb2.ReplayLevelsRequest:
     """Return the request of `Client.replay`.
 
@@ -277,7 +322,9 @@ def replay_request(
         per_tier=per_tier,
         min_notional=min_notional,
         derived=derived,
+        band=band,
         parameters=parameters,
+        calibration=calibration,
     )
     return liquidation_pb2.ReplayLevelsRequest(
         query=query,
@@ -297,6 +344,7 @@ def watch_request(
     price_range: PriceRange | None,
     unit: Unit,
     parameters: Parameters | None,
+    calibration: str,
     heartbeat: Duration | None,
 ) -> liquidation_pb2.WatchAlertsRequest:
     """Return the request of `Client.watch`.
@@ -316,6 +364,7 @@ def watch_request(
         price_range=price_range,
         unit=unit,
         parameters=parameters,
+        calibration=calibration,
     )
     return liquidation_pb2.WatchAlertsRequest(
         query=query,
@@ -336,6 +385,7 @@ def stream_request(
     per_tier: bool,
     min_notional: float,
     parameters: Parameters | None,
+    calibration: str,
     max_rate: float | None,
     min_change: float,
     heartbeat: Duration | None,
@@ -362,6 +412,7 @@ def stream_request(
         per_tier=per_tier,
         min_notional=min_notional,
         parameters=parameters,
+        calibration=calibration,
     )
     return liquidation_pb2.StreamLevelsRequest(
         query=query,
@@ -394,6 +445,7 @@ def ingest_request(
     replace: bool,
     quote_asset: str,
     keep_raw: bool,
+    symbol: str,
 ) -> admin_pb2.IngestRequest:
     """Return the request of `Client.ingest`.
 
@@ -415,6 +467,33 @@ def ingest_request(
         replace=replace,
         quote_asset=quote_asset,
         keep_raw=keep_raw,
+        symbol=symbol,
+    )
+
+
+def calibrations_request(symbol: str, venue: str) -> market_data_pb2.ListCalibrationsRequest:
+    """Return the request of `Client.calibrations`."""
+    return market_data_pb2.ListCalibrationsRequest(symbol=symbol, venue=venue)
+
+
+def calibrate_request(
+    symbol: str, *, venue: str, until: Time | None, every: Duration | None, dry_run: bool
+) -> admin_pb2.CalibrateRequest:
+    """Return the request of `Client.calibrate`.
+
+    Raises
+    ------
+    TypeError
+        If ``until`` or ``every`` is of no type that names one.
+    ValueError
+        If one of them cannot be read, or ``every`` is 0.
+    """
+    return admin_pb2.CalibrateRequest(
+        symbol=symbol,
+        venue=venue,
+        until=_moment(until),
+        every=_not_zero("every", every, "one calibration"),
+        dry_run=dry_run,
     )
 
 
@@ -435,10 +514,14 @@ def _query(
     per_tier: bool = False,
     min_notional: float = 0.0,
     derived: bool = False,
+    band: float | None = None,
     parameters: Parameters | None = None,
+    calibration: str = "",
 ) -> liquidation_pb2.LevelsQuery:
     if bin_size == 0:
         raise ValueError("bin_size must not be 0, which the server reads as its own choice; give None for that")
+    if band == 0:
+        raise ValueError("band must not be 0, which the server reads as none; give None for that")
     return liquidation_pb2.LevelsQuery(
         symbol=symbol,
         venue=venue,
@@ -451,6 +534,8 @@ def _query(
         per_tier=per_tier,
         min_notional=min_notional,
         derived=derived,
+        band=0.0 if band is None else band,
+        calibration=calibration,
     )
 
 

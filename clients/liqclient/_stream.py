@@ -138,6 +138,7 @@ class LevelBook:
             stays as it was.
         """
         kind = message.WhichOneof("update")
+        merged = 1
         position = StreamPosition(message.position.epoch, message.position.sequence)
         if kind == "snapshot":
             self._levels, self._position = levels_answer(message.snapshot), position
@@ -150,6 +151,8 @@ class LevelBook:
                 )
             self._levels = changed_levels(self._levels, message.delta, message.sent_at)
             self._position = position
+            # The server merges, too.
+            merged = position.sequence - message.delta.after_sequence
         elif kind == "heartbeat":
             # One without a position comes before the first update.
             if message.HasField("position") and position != self._position:
@@ -173,7 +176,7 @@ class LevelBook:
             position=position,
             sent_at=message.sent_at or None,
             as_of=where.as_of,
-            merged=1,
+            merged=merged,
             watermarks=where.watermarks,
             book=self.copy(),
         )
@@ -291,7 +294,7 @@ def _of_connection(error: LiqClientError) -> LiqClientError:
     return error
 
 
-class _Pauses:
+class Pauses:
     """Seconds between attempts: longer and longer, and by chance, so that not all clients come back at once."""
 
     def __init__(self) -> None:
@@ -383,7 +386,7 @@ class _Reader:
 
     def run(self) -> None:
         """Read until the stream has ended."""
-        pauses = _Pauses()
+        pauses = Pauses()
         while not self._closed.is_set():
             try:
                 self._read(pauses)
@@ -405,7 +408,7 @@ class _Reader:
             self._over = True
             self._changed.notify_all()
 
-    def _read(self, pauses: _Pauses) -> None:
+    def _read(self, pauses: Pauses) -> None:
         call = self._open()
         try:
             for message in call:
@@ -528,7 +531,7 @@ class _AsyncReader:
 
     async def run(self) -> None:
         """Read until the stream has ended."""
-        pauses = _Pauses()
+        pauses = Pauses()
         while True:
             try:
                 await self._read(pauses)
@@ -548,7 +551,7 @@ class _AsyncReader:
         self._over = True
         self._changed.set()
 
-    async def _read(self, pauses: _Pauses) -> None:
+    async def _read(self, pauses: Pauses) -> None:
         call = self._open()
         messages = aiter(call)
         self._heard = None

@@ -35,6 +35,7 @@ type DataKind = Literal[
     "index_price",
     "premium_index",
     "book_depth",
+    "liquidation_totals",
 ]
 """Kind of input data."""
 

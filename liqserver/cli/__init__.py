@@ -12,6 +12,7 @@ import liqclient
 from liqserver import __version__
 from liqserver.cli import (
     audit,
+    calibrate,
     check,
     compare,
     dashboard,
@@ -25,6 +26,7 @@ from liqserver.cli import (
     publish,
     query,
     replay,
+    score,
     serve,
     simulate,
     symbols,
@@ -70,6 +72,7 @@ app.add_typer(brackets_commands.app, name="brackets", rich_help_panel="Data")
 app.add_typer(nt.app, name="nt", rich_help_panel="Data")
 app.command(rich_help_panel="Data")(maintain.compact)
 app.command(rich_help_panel="Data")(maintain.export)
+app.command(rich_help_panel="Data")(calibrate.calibrate)
 app.command(rich_help_panel="Start here")(demo.demo)
 app.command(rich_help_panel="Server")(serve.serve)
 app.command(rich_help_panel="Server")(dashboard.dashboard)
@@ -80,11 +83,13 @@ app.command(rich_help_panel="Ask")(replay.replay)
 app.command(rich_help_panel="Ask")(audit.audit)
 app.command(rich_help_panel="Ask")(compare.compare)
 app.command(rich_help_panel="Ask")(liquidations.liquidations)
+app.command(rich_help_panel="Ask")(score.score)
 app.command(rich_help_panel="Ask")(watch.watch)
 app.add_typer(plot_commands.app, name="plot", rich_help_panel="Ask")
 app.command(rich_help_panel="Ask")(query.coverage)
 app.command(rich_help_panel="Ask")(query.symbols)
 app.command(rich_help_panel="Ask")(query.models)
+app.command(rich_help_panel="Ask")(calibrate.calibrations)
 
 
 def main() -> None:

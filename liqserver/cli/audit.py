@@ -8,6 +8,7 @@ import liqclient
 from liqserver.cli.options import (
     HOUR,
     OF_SELECTIONS,
+    CalibrationOption,
     DbOption,
     EndOption,
     Format,
@@ -56,6 +57,7 @@ def audit(
     ] = HOUR,
     unit: UnitOption = UnitChoice.NOTIONAL,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     format: FormatOption = Format.TABLE,
@@ -84,6 +86,7 @@ def audit(
             model=model,
             unit=unit.value,
             parameters=parameters,
+            calibration=calibration,
         )
     if format is Format.JSON:
         print_json(answer.to_dict())

@@ -51,6 +51,9 @@ def check(
             "--dry-run", help="Instead: what an ingest of these files or folders into the database would do and find."
         ),
     ] = None,
+    symbol: Annotated[
+        str, typer.Option(help="With --dry-run: whose the totals of liquidations are, which do not say it.")
+    ] = "",
     fail_on: Annotated[FailOn, typer.Option("--fail-on", help="Exit with 1 from this severity on.")] = FailOn.WARNING,
     format: Annotated[Format, typer.Option("--format", "-f", help="What to print.")] = Format.TABLE,
     info: Annotated[bool, typer.Option("--info", help="Show what is merely worth knowing, too (JSON has it).")] = False,
@@ -82,12 +85,16 @@ def check(
     )
     place = db or default_db()
     try:
+        if symbol and not dry_run:
+            raise typer.BadParameter("--symbol goes with --dry-run; name symbols of the database without it")
         if dry_run:
             if symbols:
                 raise typer.BadParameter("give symbols or --dry-run, not both")
             # A database that is not there yet has nothing to compare with; one that was named has to be there.
             known = place if db is not None or place.exists() else None
-            rehearsal = rehearse(dry_run, known, venue=venue, quote_asset=DEFAULT_QUOTE_ASSET, bounds=bounds)
+            rehearsal = rehearse(
+                dry_run, known, venue=venue, quote_asset=DEFAULT_QUOTE_ASSET, symbol=symbol, bounds=bounds
+            )
             looked = dict(Counter(str(file.status) for file in rehearsal.report.files))
             looked[str(Status.INGESTED)] = looked.get(str(Status.INGESTED), 0)
             findings = rehearsal.findings

@@ -21,7 +21,7 @@ from liqserver import config
 from liqserver.cli.ingest import ServerOption, ingest_by_server, progress_shown
 from liqserver.cli.options import DatabaseOption, DataVenueOption, Format, FormatOption, client_of
 from liqserver.cli.output import errors_console, print_csv, print_json, print_notice, print_table, say, table
-from liqserver.store.archive import CANDLE_KINDS, ArchiveError, Kind, utc
+from liqserver.store.archive import CANDLE_KINDS, PUBLISHED_KINDS, ArchiveError, Kind, utc
 from liqserver.store.bucket import PUBLIC_ARCHIVE, Bucket, Source, SourceError
 from liqserver.store.database import Database, StoreError
 from liqserver.store.download import (
@@ -48,7 +48,6 @@ from liqserver.store.download import download as download_files
 from liqserver.store.ingest import FileResult, IngestReport, Status
 from liqserver.store.ingest import ingest as ingest_files
 
-_KINDS = tuple(kind for kind in Kind if kind is not Kind.FORCE_ORDERS)
 # Seconds: a long ledger takes a moment.
 _LEDGER_TIMEOUT = 60.0
 _FOUND = (Outcome.DOWNLOADED, Outcome.ALREADY_THERE)
@@ -78,7 +77,7 @@ def download(
     kinds: Annotated[
         str,
         typer.Option(
-            help=f"Kinds of files, separated by commas, of: {', '.join(_KINDS)}.",
+            help=f"Kinds of files, separated by commas, of: {', '.join(PUBLISHED_KINDS)}.",
             show_default=f"what the models need: {', '.join(DEFAULT_KINDS)}",
         ),
     ] = ",".join(DEFAULT_KINDS),
@@ -204,9 +203,9 @@ def _today() -> date:
 
 def _read_kinds(text: str) -> list[Kind]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or (wrong := [name for name in names if name not in _KINDS]):
+    if not names or (wrong := [name for name in names if name not in PUBLISHED_KINDS]):
         was = wrong[0] if names else text
-        raise typer.BadParameter(f"--kinds was {was!r}, must be of {', '.join(_KINDS)}")
+        raise typer.BadParameter(f"--kinds was {was!r}, must be of {', '.join(PUBLISHED_KINDS)}")
     return [Kind(name) for name in dict.fromkeys(names)]
 
 

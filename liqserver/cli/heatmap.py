@@ -20,6 +20,7 @@ from liqserver.cli.options import (
     MOMENT,
     OF_SELECTIONS,
     BinSizeOption,
+    CalibrationOption,
     DbOption,
     EndOption,
     Format,
@@ -84,6 +85,7 @@ def heatmap(
     side: SideOption = SideChoice.BOTH,
     unit: UnitOption = UnitChoice.NOTIONAL,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     rows: RowsOption = 30,
@@ -121,6 +123,7 @@ def heatmap(
             side=side.value,
             unit=unit.value,
             parameters=parameters,
+            calibration=calibration,
         )
     if format is Format.JSON:
         print_json(answer.to_dict())

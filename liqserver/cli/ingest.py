@@ -84,6 +84,9 @@ def ingest(
             help="Keep trades one by one as well, as Parquet in DATABASE.raw, also those of files that are in already.",
         ),
     ] = False,
+    symbol: Annotated[
+        str, typer.Option(help="Whose the totals of liquidations are (liquidations_1h.csv), which do not say it.")
+    ] = "",
     memory_limit: MemoryOption = DEFAULT_MEMORY_LIMIT,
     format: FormatOption = Format.TABLE,
 ) -> None:
@@ -92,6 +95,9 @@ def ingest(
     Trades, candles, mark prices, open interest, funding and liquidations in the layout of data.binance.vision, and
     recordings of all force orders (force_orders_DATE.csv). Files that are there already are left alone, so it can be
     repeated; a bad file is rejected whole and the others go in.
+
+    Totals of liquidations that others added up (liquidations_1h.csv: open_time, liquidation_long_usd,
+    liquidation_short_usd) do not say whose they are: --symbol does.
 
     A database is open to one process at a time: while a server runs on it, --target hands the work to the server. PATHS
     are then those of the server's machine.
@@ -110,10 +116,11 @@ def ingest(
                 replace=replace,
                 quote_asset=quote_asset,
                 keep_raw=keep_raw,
+                symbol=symbol,
             )
         else:
             # Before the database: a slip of the pen makes no file.
-            find_files(paths)
+            find_files(paths, symbol)
             opened = Database(db or config.default_db(), memory_limit=memory_limit, keep_pages=False)
             with opened as database, progress_shown() as show:
                 report = ingest_files(
@@ -124,6 +131,7 @@ def ingest(
                     replace=replace,
                     quote_asset=quote_asset,
                     keep_raw=keep_raw,
+                    symbol=symbol,
                     progress=show,
                 )
     except (ArchiveError, StoreError, liqclient.LiqClientError) as error:
@@ -147,6 +155,7 @@ def ingest_by_server(
     replace: bool = False,
     quote_asset: str = DEFAULT_QUOTE_ASSET,
     keep_raw: bool = False,
+    symbol: str = "",
 ) -> IngestReport:
     """Have a server ingest archive files, with a progress bar; relative paths begin in this process's folder.
 
@@ -164,6 +173,7 @@ def ingest_by_server(
             replace=replace,
             quote_asset=quote_asset,
             keep_raw=keep_raw,
+            symbol=symbol,
         ):
             last = None if at.file is None else _result(at.file)
             if last is not None:

@@ -179,9 +179,9 @@ def _known_symbols(target: str | None, db: Path | None) -> set[str]:
 MOMENT = "ISO 8601 with zone, 2025-09-02T12:00Z, or UNIX ms or ns"
 
 
-def moment(text: str) -> Any:  # noqa: ANN401 - what typer returns for an option
-    """Return an option that takes a moment."""
-    return typer.Option(parser=read_moment, metavar="TIME", help=text, rich_help_panel=WHAT_PANEL)
+def moment(text: str, *names: str) -> Any:  # noqa: ANN401 - what typer returns for an option
+    """Return an option that takes a moment, of its parameter's name if it is given none."""
+    return typer.Option(*names, parser=read_moment, metavar="TIME", help=text, rich_help_panel=WHAT_PANEL)
 
 
 def length(text: str, default: str = "") -> Any:  # noqa: ANN401
@@ -227,6 +227,13 @@ MinNotionalOption = Annotated[
 ModelOption = Annotated[
     str,
     typer.Option(help="Model; see `liqserver models`.", autocompletion=complete_model, rich_help_panel=MODEL_PANEL),
+]
+CalibrationOption = Annotated[
+    str,
+    typer.Option(
+        help="Id of a calibration (see `liqserver calibrations`), or none. \\[default: the newest that knew no more]",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 RowsOption = Annotated[
     int,
@@ -418,8 +425,15 @@ def client_of(target: str | None, *, timeout: float) -> liqclient.Client:
 
 
 @contextmanager
-def connected(target: str | None, db: Path | None) -> Iterator[liqclient.Client]:
+def connected(target: str | None, db: Path | None, *, writable: bool = False) -> Iterator[liqclient.Client]:
     """Yield a client of ``target``, or of a server on ``db`` that lives as long as the block.
+
+    Parameters
+    ----------
+    target, db
+        As the options; not both.
+    writable
+        Whether the server on ``db`` may change it.
 
     Raises
     ------
@@ -436,5 +450,5 @@ def connected(target: str | None, db: Path | None) -> Iterator[liqclient.Client]
         return
     from liqserver.rpc.server import EmbeddedServer  # a client of a remote server need not load numba
 
-    with EmbeddedServer(db) as server, liqclient.Client(server.target, timeout=60) as client:
+    with EmbeddedServer(db, writable=writable) as server, liqclient.Client(server.target, timeout=60) as client:
         yield client

@@ -79,8 +79,9 @@ def print_provenance(where: liqclient.Provenance) -> None:
     )
     interest = f"{where.open_interest:,.3f} contracts" if where.open_interest is not None else "not known"
     say(f"open interest {interest}: {shares}")
+    calibrated = f"calibration {where.calibration}, " if where.calibration else ""
     say(
-        f"model {where.model} ({where.parameters_hash}), brackets {where.bracket_table or 'none used'}, "
+        f"model {where.model} ({where.parameters_hash}), {calibrated}brackets {where.bracket_table or 'none used'}, "
         f"inputs {where.inputs_hash}",
     )
     marks = ", ".join(f"{mark.kind} {shown_time(mark.ts_event)}" for mark in where.watermarks)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +17,7 @@ from liqserver.cli.options import (
     WHAT_PANEL,
     AsOfOption,
     BinSizeOption,
+    CalibrationOption,
     DbOption,
     Format,
     FormatOption,
@@ -77,9 +80,18 @@ def levels(
             rich_help_panel=WHAT_PANEL,
         ),
     ] = False,
+    band: Annotated[
+        float | None,
+        typer.Option(
+            help="Also bands that cover this share: 0.9. Needs a calibration.",
+            metavar="SHARE",
+            rich_help_panel=WHAT_PANEL,
+        ),
+    ] = None,
     min_notional: MinNotionalOption = 0.0,
     preset: PresetOption = None,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     rows: RowsOption = 30,
@@ -94,8 +106,9 @@ def levels(
     For example `liqserver levels BTCUSDT --db liqserver.duckdb`, or
     `liqserver levels BTCUSDT --as-of 2025-09-02T12:00Z --range 0.05 --bin-size 50 --format csv`.
 
-    CSV: `price` (left edge of the bin), `long`, `short`; with `--per-tier` `long_25x`, `short_25x` and so on for each
-    leverage; with `--derived` also `cumulative_long`, `cumulative_short`, what is met from the current price to there.
+    CSV: `price` (left edge of the bin), `long`, `short`; with `--band` `long_low`, `long_high`, `short_low` and
+    `short_high`; with `--per-tier` `long_25x`, `short_25x` and so on for each leverage; with `--derived` also
+    `cumulative_long`, `cumulative_short`, what is met from the current price to there.
     """
     if preset is not None:
         parameters, bin_size = preset_applied(preset, parameters, bin_size)
@@ -114,7 +127,9 @@ def levels(
             per_tier=per_tier,
             min_notional=min_notional,
             derived=derived,
+            band=band,
             parameters=parameters,
+            calibration=calibration,
         )
     if format is Format.JSON:
         print_json(answer.to_dict())
@@ -167,7 +182,8 @@ def print_levels(answer: liqclient.Levels) -> None:
 def _ladder(answer: liqclient.Levels) -> Table:
     where, derived = answer.provenance, answer.derived
     reaching = ("longs to here", "shorts to here") if derived is not None else ()
-    amounts = ("price", "distance", "long", "short", *reaching)
+    banded = ("long band", "short band") if answer.long_low is not None else ()
+    amounts = ("price", "distance", "long", "short", *banded, *reaching)
     out = table(*amounts, "", right=amounts)
     biggest = float(max(answer.long.max(initial=0), answer.short.max(initial=0)))
     decimals = decimals_of(answer.bin_size)
@@ -185,6 +201,13 @@ def _ladder(answer: liqclient.Levels) -> Table:
         if not price_shown and price <= where.current_price:
             add_price()
             price_shown = True
+        bands = [
+            _band(low, high, i, colour)
+            for low, high, colour in (
+                (answer.long_low, answer.long_high, LONG_COLOUR),
+                (answer.short_low, answer.short_high, SHORT_COLOUR),
+            )
+        ]
         sums = [_amount(float(derived.cumulative_long[i]), LONG_COLOUR)] if derived is not None else []
         sums += [_amount(float(derived.cumulative_short[i]), SHORT_COLOUR)] if derived is not None else []
         out.add_row(
@@ -192,12 +215,19 @@ def _ladder(answer: liqclient.Levels) -> Table:
             f"{price / where.current_price - 1:+.2%}",
             _amount(long, LONG_COLOUR),
             _amount(short, SHORT_COLOUR),
+            *(bands if banded else ()),
             *sums,
             f"[{LONG_COLOUR}]{bar(long, biggest, 24)}[/][{SHORT_COLOUR}]{bar(short, biggest, 24)}[/]",
         )
     if not price_shown:
         add_price()
     return out
+
+
+def _band(low: NDArray[np.float64] | None, high: NDArray[np.float64] | None, i: int, colour: str) -> str:
+    if low is None or high is None or not high[i]:
+        return ""
+    return f"[{colour}]{shown_amount(float(low[i]))} – {shown_amount(float(high[i]))}[/]"
 
 
 def _amount(value: float, colour: str) -> str:

@@ -17,6 +17,7 @@ from liqserver.cli.options import (
     HOUR,
     OF_SELECTIONS,
     BinSizeOption,
+    CalibrationOption,
     DbOption,
     EndOption,
     Format,
@@ -68,6 +69,7 @@ def replay(
     unit: UnitOption = UnitChoice.NOTIONAL,
     min_notional: MinNotionalOption = 0.0,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     format: FormatOption = Format.TABLE,
@@ -99,6 +101,7 @@ def replay(
             min_notional=min_notional,
             derived=format is not Format.CSV,
             parameters=parameters,
+            calibration=calibration,
         )
         with closing(answers):
             shown: Iterable[liqclient.Levels] = answers

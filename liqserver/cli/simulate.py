@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import fields
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from liqserver.cli.output import errors_console, print_table, say, table
 from liqserver.simulate.config import SimulationConfig
+from liqserver.simulate.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
     from liqserver.simulate.archive import Totals
@@ -46,6 +49,19 @@ def simulate(
             help="Aggregated trades on an average day. More trades are smaller trades: volume stays with open interest."
         ),
     ] = _DEFAULTS.trades_per_day,
+    scenario: Annotated[str, typer.Option(help=f"What the market goes through: {', '.join(SCENARIOS)}.")] = "plain",
+    book_minutes: Annotated[
+        int, typer.Option(help="Minutes between records of the true book; a divisor of 1440.")
+    ] = _DEFAULTS.book_minutes,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other number of the market, as often as wanted, such as cross_share=0.9; docs/simulate.md has "
+            "their names. Values are JSON: 0.5, true, [[5, 0.7], [50, 0.3]].",
+        ),
+    ] = None,
     force: Annotated[
         bool,
         typer.Option("--force", help="Write into a folder that is not empty. Files of the same name are replaced."),
@@ -68,6 +84,9 @@ def simulate(
             start_price=start_price,
             open_interest=open_interest,
             trades_per_day=trades_per_day,
+            scenario=scenario,
+            book_minutes=book_minutes,
+            **_settings(set_ or []),
         )
         entries = existing_entries(out)
     except NotADirectoryError as error:
@@ -102,9 +121,31 @@ def simulate(
     _print_summary(config, totals, out)
 
 
+def _settings(given: list[str]) -> dict[str, Any]:
+    """Return what ``--set`` says of the configuration; raises ValueError."""
+    own = {"symbol", "start", "days", "seed", "start_price", "open_interest", "trades_per_day", "scenario"}
+    allowed = [field.name for field in fields(SimulationConfig) if field.name not in own | {"book_minutes"}]
+    out: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in allowed:
+            raise ValueError(f"--set was {text!r}; allowed: NAME=VALUE with NAME of {', '.join(allowed)}")
+        try:
+            read = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"--set was {text!r}; allowed: a value in JSON, such as 0.5, true, [[5, 1.0]]") from error
+        if isinstance(read, list):
+            read = tuple(tuple(row) if isinstance(row, list) else row for row in read)
+        out[name] = read
+    return out
+
+
 def _print_summary(config: SimulationConfig, totals: Totals, out: Path) -> None:
     quote = "USDT"
-    say(f"[bold]Simulated {escape(config.symbol)}[/bold], {config.days} days from {config.start}, seed {config.seed}")
+    say(
+        f"[bold]Simulated {escape(config.symbol)}[/bold], {config.days} days from {config.start}, {config.scenario}, "
+        f"seed {config.seed}"
+    )
     figures = table("figure", "value", right=("value",))
     for name, value in (
         ("trades", f"{totals.trades:,}"),

@@ -55,6 +55,10 @@ class LevelsQuery:
         Bins that hold less than this on both sides are left out, quote units.
     derived : bool
         Whether to give the figures of ``DerivedFigures``.
+    calibration : str
+        Id of a stored calibration; "none" for the model's defaults, empty for the newest that knows nothing later.
+    band : float
+        Share that bands are to cover; 0 for none.
     """
 
     symbol: str
@@ -69,6 +73,8 @@ class LevelsQuery:
     per_tier: bool = False
     min_notional: float = 0.0
     derived: bool = False
+    calibration: str = ""
+    band: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,7 @@ class Provenance:
     last_price_path_share: float
     history_start: int
     notices: tuple[str, ...]
+    calibration: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +192,8 @@ class LevelsAnswer:
         Where the numbers come from.
     derived : DerivedFigures or None
         None unless asked for.
+    band : float64, shape (2, 2, n), or None
+        Low ends of longs and shorts, then high ends, in ``unit``; None unless asked for.
     """
 
     price: NDArray[np.float64]
@@ -197,6 +206,7 @@ class LevelsAnswer:
     in_range: NDArray[np.float64]
     provenance: Provenance
     derived: DerivedFigures | None = None
+    band: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)

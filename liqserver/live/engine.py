@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -25,6 +26,7 @@ from liqserver.live.answers import (
     ModelChoice,
     Sides,
 )
+from liqserver.live.calibrations import Calibrations, bands, check_band, given_with
 from liqserver.live.comparison import agreement
 from liqserver.live.derived import derived_figures, realised_volatility
 from liqserver.live.errors import InvalidField, MissingInput, OutsideCoverage, UnknownName
@@ -41,9 +43,10 @@ from liqserver.live.question import (
 )
 from liqserver.live.resident import ResidentMarket
 from liqserver.live.window import Window
-from liqserver.models.market import Market
+from liqserver.models.market import Market, ModelLevels
 from liqserver.models.parameters import ParameterError, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
+from liqserver.store.calibrations import StoredCalibration
 
 MINUTE, DAY = 60_000_000_000, 86_400_000_000_000
 # Two matrices of this many cells are half of the largest message.
@@ -75,10 +78,13 @@ class LevelsEngine:
     ----------
     source : MarketSource
         Read when a symbol is asked for first, and by ``refresh``.
+    calibrations : Calibrations, optional
+        Those that may be in force; by default there are none.
     """
 
-    def __init__(self, source: MarketSource) -> None:
+    def __init__(self, source: MarketSource, calibrations: Calibrations | None = None) -> None:
         self._source = source
+        self._calibrations = calibrations or Calibrations(lambda venue, symbol: ())
         self._lock = threading.Lock()
         self._names: list[tuple[str, str]] | None = None
         self._markets: dict[tuple[str, str], ResidentMarket] = {}
@@ -181,6 +187,24 @@ class LevelsEngine:
             self.version += 1
         self._tell(key)
 
+    def recalibrated(self, venue: str, symbol: str) -> None:
+        """Answer from the calibrations of a market as they are stored now, from then on.
+
+        The book of the newest is made ready before it takes the place of the old.
+        """
+        key = (venue, symbol)
+        self._calibrations.changed(key)
+        with self._lock:
+            used = key in self._markets
+        if used:
+            question = self._question(LevelsQuery(symbol, venue))
+            # What stands in the way of an answer is for the next question to say.
+            with suppress(MissingInput, OutsideCoverage):
+                question.levels(question.moment("as_of", None))
+        with self._lock:
+            self.version += 1
+        self._tell(key)
+
     def resident(self, venue: str, symbol: str) -> ResidentMarket:
         """Return a market as it is known now, read from the source if it is not held yet."""
         key = (venue, symbol)
@@ -207,7 +231,7 @@ class LevelsEngine:
         AskError
             See ``liqserver.live.errors``.
         """
-        question = self._question(query)
+        question = self._question(query, moment=as_of)
         return self._answer(question, question.moment("as_of", as_of))
 
     def bin_size(self, query: LevelsQuery) -> float:
@@ -222,6 +246,16 @@ class LevelsEngine:
             if key not in self._markets:
                 return False
         return self._question(query).timeline.ready
+
+    def question(self, query: LevelsQuery, within: str = "query", moment: int | None = None) -> Question:
+        """Return ``query`` with all that its names mean; its calibration knows nothing after ``moment``.
+
+        Raises
+        ------
+        AskError
+            See ``liqserver.live.errors``; fields of the model are named as those of ``within``.
+        """
+        return self._question(query, within, moment=moment)
 
     def replay(self, query: LevelsQuery, start: int | None, end: int | None, every: int) -> Iterator[LevelsAnswer]:
         """Answer ``query`` as of one moment after the other; what is wrong with the question is raised at once.
@@ -246,6 +280,7 @@ class LevelsEngine:
         if every < MINUTE:
             raise InvalidField("every", every, f"must be at least {MINUTE} nanoseconds (a minute)")
         first, last = question.span(start, end)
+        question = self._question(query, moment=first)
         question.window(first)
         return (self._answer(question, moment) for moment in range(first, last + 1, every))
 
@@ -296,6 +331,7 @@ class LevelsEngine:
             raise InvalidField("interval", interval, f"must be 0, or from {MINUTE} (a minute) to {DAY} (a day)")
         columns = (last - first) // interval + 1
         ts = last - interval * np.arange(columns - 1, -1, -1, dtype=np.int64)
+        question = self._question(query, moment=first)
         window = question.window(last)
         if columns * window.count > MAX_CELLS:
             raise InvalidField(
@@ -362,9 +398,16 @@ class LevelsEngine:
         window = window_of(query, resident, moment)
         models = []
         for i, choice in enumerate(chosen):
-            asked = replace(query, model=choice.model, parameters=choice.parameters)
+            own = (choice.model or DEFAULT_MODEL) == DEFAULT_MODEL
+            asked = replace(
+                query,
+                model=choice.model,
+                parameters=choice.parameters,
+                # Others have none.
+                calibration=query.calibration if own else "",
+            )
             try:
-                question = self._question(asked, f"models[{i}]", grid=window)
+                question = self._question(asked, f"models[{i}]", grid=window, moment=moment)
                 answer = self._answer(question, question.moment("as_of", moment))
             except (MissingInput, OutsideCoverage) as error:
                 models.append(ComparedModel(choice.model or DEFAULT_MODEL, None, error.message))
@@ -412,6 +455,7 @@ class LevelsEngine:
                 interval,
                 f"gives {count} intervals, at most {MAX_INTERVALS} are allowed: ask for less time",
             )
+        question = self._question(query, moment=first)
         edges = first + interval * np.arange(count + 1, dtype=np.int64)
         end = int(edges[-1])
         before, after = question.levels(first), question.levels(end)
@@ -437,27 +481,36 @@ class LevelsEngine:
             provenance=provenance(question, end, after),
         )
 
-    def _question(self, query: LevelsQuery, within: str = "query", grid: Window | None = None) -> Question:
-        """Return ``query`` with all that its names mean; errors name fields of the model ``within`` the request."""
+    def _question(
+        self, query: LevelsQuery, within: str = "query", grid: Window | None = None, moment: int | None = None
+    ) -> Question:
+        """Return ``query`` with all that its names mean; errors name fields of the model ``within`` the request.
+
+        Its calibration looks no further than ``moment``, the first that will be asked of it; None for the newest.
+        """
         key = self._find_symbol(query)
         model = MODELS.get(query.model or DEFAULT_MODEL)
         if model is None:
             raise UnknownName("model", query.model, MODELS)
+        resident = self.resident(*key)
+        check_data(resident)
+        calibration = self._calibrations.chosen(
+            key, model.id, query.calibration, resident.end if moment is None else moment
+        )
         try:
-            parameters, name = _resolved(model.id, query.parameters)
+            parameters, name = _resolved(model.id, calibration, query.parameters)
         except ParameterError as error:
             raise InvalidField(f"{within}.parameters.{error.field}", error.was, error.allowed) from None
         check_plain_fields(query)
-        resident = self.resident(*key)
-        check_data(resident)
+        check_band(query.band, calibration, parameters)
         check_inputs(model, resident, parameters.margin_formula)
         timeline = self._timeline(key, name, model, resident, parameters)
-        return Question(query, model, parameters, resident, name, timeline, within, grid)
+        return Question(query, model, parameters, resident, name, timeline, within, grid, calibration)
 
     def _answer(self, question: Question, moment: int) -> LevelsAnswer:
         query = question.query
         window = question.window(moment)
-        levels = question.levels(moment, by_tier=query.per_tier)
+        levels = question.levels(moment, by_tier=query.per_tier or query.band > 0)
         where = provenance(question, moment, levels)
         valued = query.unit is AmountUnit.NOTIONAL
         whole, total = window.amounts(levels, notional=valued)
@@ -480,9 +533,12 @@ class LevelsEngine:
                 where.current_price.value,
                 realised_volatility(history, history.steps_until(moment)),
             )
+        band = self._band(question, levels, window) if query.band > 0 else None
         for hidden in _hidden(query.sides):
             for side in (amount, by_tier, notional, *(() if derived is None else (derived.cumulative,))):
                 side[hidden] = 0.0
+            if band is not None:
+                band[:, hidden] = 0.0
         keep: NDArray[np.bool_] | slice = slice(None)
         if question.grid is None:
             weight = notional.max(axis=0)
@@ -498,7 +554,18 @@ class LevelsEngine:
             in_range=in_range,
             provenance=where,
             derived=derived if derived is None else replace(derived, cumulative=derived.cumulative[:, keep]),
+            band=None if band is None else band[:, :, keep],
         )
+
+    def _band(self, question: Question, levels: ModelLevels, window: Window) -> NDArray[np.float64]:
+        """Return the ends of bands, shape (2, 2, n), in the unit that was asked for."""
+        assert question.calibration is not None  # noqa: S101 - checked with the question
+        by_tier, _ = window.amounts(levels, notional=True, by_tier=True)
+        ends = bands(question.calibration, by_tier, question.query.band)
+        if question.query.unit is AmountUnit.NOTIONAL:
+            return ends
+        notional, qty = (window.amounts(levels, notional=valued)[0][:, 0] for valued in (True, False))
+        return ends * np.divide(qty, notional, out=np.zeros_like(qty), where=notional > 0)
 
     def _find_symbol(self, query: LevelsQuery) -> tuple[str, str]:
         with self._lock:
@@ -522,9 +589,9 @@ class LevelsEngine:
 
 
 @lru_cache(1_024)
-def _resolved(model: str, given: Parameters) -> tuple[Parameters, str]:
+def _resolved(model: str, calibration: StoredCalibration | None, given: Parameters) -> tuple[Parameters, str]:
     """Return the parameters in force and their digest; raises ParameterError."""
-    parameters = MODELS[model].resolve(given)
+    parameters = MODELS[model].resolve(given_with(calibration, given))
     return parameters, digest(MODELS[model], parameters)
 
 

@@ -56,6 +56,7 @@ def provenance(question: Question, moment: int, levels: ModelLevels) -> Provenan
         last_price_path_share=resident.last_price_path_share(moment),
         history_start=question.start,
         notices=_notices(market, unknown_entry),
+        calibration="" if question.calibration is None else question.calibration.id,
     )
 
 

@@ -22,6 +22,7 @@ from liqserver.models.parameters import MarginFormula, ParameterError, Parameter
 from liqserver.models.position_book import BookTimeline
 from liqserver.models.registry import MODELS, Model
 from liqserver.models.selection import MissingDetail
+from liqserver.store.calibrations import StoredCalibration
 
 # An as-of time may lie this far behind the newest data: live inputs arrive late, and the answer states staleness.
 AS_OF_GRACE = 3_600_000_000_000
@@ -39,6 +40,7 @@ class Question:
     timeline: SharedTimeline
     within: str
     grid: Window | None
+    calibration: StoredCalibration | None = None
 
     @property
     def start(self) -> int:

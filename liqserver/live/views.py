@@ -171,7 +171,7 @@ def _carried(began: Provenance, now: Provenance) -> bool:
     """Return whether updates carry all that differs between two provenances."""
 
     def fixed(of: Provenance) -> tuple[object, ...]:
-        return of.parameters_hash, of.bracket_table, of.history_start, of.notices
+        return of.parameters_hash, of.calibration, of.bracket_table, of.history_start, of.notices
 
     return fixed(began) == fixed(now)
 
@@ -419,15 +419,9 @@ class Views:
         changes = self._changes
         answer = await self.computed(lambda: self.source.levels(query))
         where = answer.provenance
-        # The same view may be asked for in several ways: by a default and by its name.
-        plain = replace(
-            query,
-            venue=where.venue,
-            symbol=where.symbol,
-            model=where.model,
-            parameters=where.parameters,
-            bin_size=answer.bin_size,
-        )
+        # The same view may be asked for in several ways: by a default and by its name. Parameters stay as given: those
+        # in force may come from a calibration, and change with the next one.
+        plain = replace(query, venue=where.venue, symbol=where.symbol, model=where.model, bin_size=answer.bin_size)
         view = self._views.get((plain, min_change))
         if view is None:
             view = self._views[plain, min_change] = View(self, plain, min_change, begin(answer))

@@ -9,18 +9,25 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from liqserver.config import DEFAULT_VENUE
+from liqserver.live.calibrations import calibrated, cuts_of
+from liqserver.live.engine import LevelsEngine
 from liqserver.live.errors import InvalidField, Refused, UnknownName
 from liqserver.live.feed import Feed
+from liqserver.live.names import find_symbol
+from liqserver.rpc.convert import calibration_info
 from liqserver.store.archive import ArchiveError
+from liqserver.store.calibrations import store_calibration
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, Progress, Status, ingest
 from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET
+from liqserver.store.markets import StoreMarkets
 from liqserver.v1 import admin_pb2, admin_pb2_grpc
 
 _STATUSES = {
@@ -47,29 +54,49 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         Written to.
     feed : Feed
         Told which markets changed.
+    engine : LevelsEngine
+        Told of calibrations.
     executor : Executor
-        Of one thread: one ingest at a time. The rest of the calls does not wait for it.
+        Of one thread: one ingest or calibration at a time. The rest of the calls does not wait for it.
+    clock : callable
+        UNIX nanoseconds of now.
     """
 
-    def __init__(self, database: Database, feed: Feed, executor: Executor) -> None:
+    def __init__(
+        self, database: Database, feed: Feed, engine: LevelsEngine, executor: Executor, clock: Callable[[], int]
+    ) -> None:
         self._database = database
         self._feed = feed
+        self._engine = engine
         self._executor = executor
+        self._clock = clock
 
-    async def Ingest(  # noqa: N802
+    def Ingest(  # noqa: N802
         self, request: admin_pb2.IngestRequest, context: object
     ) -> AsyncIterator[admin_pb2.IngestResponse]:
         """Yield progress; the client's leaving ends the ingest after the file under way."""
+        return self._told(partial(self._ingest, request))
+
+    def Calibrate(  # noqa: N802
+        self, request: admin_pb2.CalibrateRequest, context: object
+    ) -> AsyncIterator[admin_pb2.CalibrateResponse]:
+        """Yield progress; the client's leaving ends it after the cut under way, and what was found before counts."""
+        return self._told(partial(self._calibrate, request))
+
+    async def _told[Message](
+        self, work: Callable[[Callable[[Message | None], None], threading.Event], None]
+    ) -> AsyncIterator[Message]:
+        """Yield what ``work`` tells, done in the thread that does one thing at a time; its event says who left."""
         loop = asyncio.get_running_loop()
-        messages: asyncio.Queue[admin_pb2.IngestResponse | None] = asyncio.Queue()
+        messages: asyncio.Queue[Message | None] = asyncio.Queue()
         left = threading.Event()
 
-        def tell(message: admin_pb2.IngestResponse | None) -> None:
+        def tell(message: Message | None) -> None:
             loop.call_soon_threadsafe(messages.put_nowait, message)
 
         def run() -> None:
             try:
-                self._ingest(request, tell, left)
+                work(tell, left)
             finally:
                 tell(None)
 
@@ -146,6 +173,7 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                     replace=request.replace,
                     quote_asset=request.quote_asset or DEFAULT_QUOTE_ASSET,
                     keep_raw=request.keep_raw,
+                    symbol=request.symbol,
                     progress=progress,
                 ).result()
         except _ClientLeft:
@@ -165,6 +193,37 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
                 self._feed.refresh(venue, symbol)
         for file in report.of(Status.NOT_READ):
             tell(_progress(now, file))
+
+    def _calibrate(
+        self,
+        request: admin_pb2.CalibrateRequest,
+        tell: Callable[[admin_pb2.CalibrateResponse | None], None],
+        left: threading.Event,
+    ) -> None:
+        venue, symbol = find_symbol(StoreMarkets(self._database).names(), request.venue, request.symbol, "")
+        if self._database.read_only and not request.dry_run:
+            raise Refused(
+                "CALIBRATION_REFUSED", f"{self._database.path} is open for reading only: only a dry run can be"
+            )
+        market = self._engine.resident(venue, symbol).market
+        cuts = cuts_of(market, request.until if request.HasField("until") else None, request.every)
+        tell(admin_pb2.CalibrateResponse(cuts=len(cuts)))
+
+        def run() -> None:
+            for done, found in enumerate(calibrated(self._database, market, cuts), 1):
+                if found is not None and not request.dry_run:
+                    found = store_calibration(self._database, found, self._clock)
+                info = None if found is None else calibration_info(found)
+                tell(admin_pb2.CalibrateResponse(done=done, cuts=len(cuts), calibration=info))
+                if left.is_set():
+                    return
+
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="liqserver calibration", initializer=_give_way) as giving_way:
+                giving_way.submit(run).result()
+        finally:
+            if not request.dry_run:
+                self._engine.recalibrated(venue, symbol)
 
 
 # Columns of the ledger and of its symbols that are fields of a message.

@@ -36,7 +36,7 @@ _SECOND = 1_000_000_000
 # Markets may change more often than anyone wants to hear of: an observation follows on another after so many seconds.
 _LEAST_PAUSE = 0.1
 _KEPT = 256
-_UNUSED = ("side", "per_tier", "min_notional", "derived")
+_UNUSED = ("side", "per_tier", "min_notional", "derived", "band")
 _KINDS = {
     AlertKind.NEAR_CLUSTER: liquidation_pb2.ALERT_KIND_NEAR_CLUSTER,
     AlertKind.CLUSTER_FORMED: liquidation_pb2.ALERT_KIND_CLUSTER_FORMED,

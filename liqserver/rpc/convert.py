@@ -28,8 +28,11 @@ from liqserver.live.answers import (
     Sides,
 )
 from liqserver.live.errors import InvalidField
+from liqserver.live.scorecard import Row, RowKind, ScorecardAnswer, SideScore
 from liqserver.live.views import Position, ViewState
 from liqserver.models.parameters import Compat, MarginFormula, Parameters, Tier
+from liqserver.score import CONFIDENCE, MIN_DAYS, MIN_INTERVALS, Estimate
+from liqserver.store.calibrations import StoredCalibration
 from liqserver.v1 import common_pb2, liquidation_pb2
 
 if sys.byteorder != "little":
@@ -69,6 +72,12 @@ _COMPATS = {
     common_pb2.COMPAT_ORIGINAL: Compat.ORIGINAL,
 }
 _COMPAT_VALUES = {Compat.NONE: common_pb2.COMPAT_NONE, Compat.ORIGINAL: common_pb2.COMPAT_ORIGINAL}
+_ROW_KINDS = {
+    RowKind.CONTROLS: liquidation_pb2.SCORECARD_ROW_KIND_CONTROLS,
+    RowKind.MODEL: liquidation_pb2.SCORECARD_ROW_KIND_MODEL,
+    RowKind.ABLATION: liquidation_pb2.SCORECARD_ROW_KIND_ABLATION,
+    RowKind.BASELINE: liquidation_pb2.SCORECARD_ROW_KIND_BASELINE,
+}
 _FORMULA_VALUES = {
     MarginFormula.EXACT: common_pb2.MARGIN_FORMULA_EXACT,
     MarginFormula.SIMPLIFIED: common_pb2.MARGIN_FORMULA_SIMPLIFIED,
@@ -101,6 +110,8 @@ def levels_query(message: liquidation_pb2.LevelsQuery, *, unused: Collection[str
         per_tier=message.per_tier,
         min_notional=message.min_notional,
         derived=message.derived,
+        calibration=message.calibration,
+        band=message.band,
         **ranged,
     )
 
@@ -155,6 +166,10 @@ def levels_response(answer: LevelsAnswer) -> bytes:
 def _pack_levels(columns: liquidation_pb2.LevelColumns, answer: LevelsAnswer) -> None:
     pack(columns, "price", answer.price)
     _pack_sides(columns, "", answer.amount)
+    if answer.band is not None:
+        for end, columns_of in zip(("low", "high"), answer.band, strict=True):
+            pack(columns, f"long_{end}", columns_of[0])
+            pack(columns, f"short_{end}", columns_of[1])
     for t, leverage in enumerate(answer.leverage):
         _pack_sides(columns.tiers.add(leverage=leverage), "", answer.by_tier[:, t])
 
@@ -261,6 +276,85 @@ def audit_response(answer: AuditAnswer, generated_at: int) -> liquidation_pb2.Ge
     return response
 
 
+def scorecard_response(answer: ScorecardAnswer, generated_at: int) -> liquidation_pb2.GetScorecardResponse:
+    """Return the message."""
+    response = liquidation_pb2.GetScorecardResponse(
+        venue=answer.venue,
+        symbol=answer.symbol,
+        start=answer.start,
+        cut=answer.cut,
+        end=answer.end,
+        interval=answer.interval,
+        truth_source=answer.truth_source,
+        rows=[_scorecard_row(row) for row in answer.rows],
+        effects=[
+            liquidation_pb2.ScorecardEffect(
+                name=of.name,
+                description=of.description,
+                unit=of.unit,
+                refused=of.effect.refused,
+                estimate=None if of.effect.estimate is None else _estimate(of.effect.estimate),
+                observations=of.effect.observations,
+                days=of.effect.days,
+                model=of.model,
+            )
+            for of in answer.effects
+        ],
+        min_intervals=MIN_INTERVALS,
+        min_days=MIN_DAYS,
+        confidence=CONFIDENCE,
+        watermarks=[
+            common_pb2.Watermark(kind=DATA_KINDS[kind], ts_event=ts, ts_init=ts, staleness=answer.end - ts)
+            for kind, ts in answer.watermarks.items()
+        ],
+        notices=answer.notices,
+        generated_at=generated_at,
+    )
+    pack_int64(response, "open_time", answer.open_time)
+    _pack_sides(response, "liquidated_", answer.liquidated)
+    return response
+
+
+def _scorecard_row(of: Row) -> liquidation_pb2.ScorecardRow:
+    message = liquidation_pb2.ScorecardRow(
+        name=of.name,
+        kind=_ROW_KINDS[of.kind],
+        description=of.description,
+        model=of.model,
+        parameters_hash=of.parameters_hash,
+        calibration=of.calibration,
+        unavailable=of.unavailable,
+    )
+    if of.sides:
+        message.long.CopyFrom(_side_score(of.sides[0]))
+        message.short.CopyFrom(_side_score(of.sides[1]))
+    if of.predicted is not None:
+        _pack_sides(message, "predicted_", of.predicted)
+    return message
+
+
+def _side_score(of: SideScore) -> liquidation_pb2.SideScore:
+    message = liquidation_pb2.SideScore(fitted=of.fitted, scored=of.scored, days=of.days, refused=of.refused)
+    found = {"alone": of.controls}
+    if (skill := of.skill) is not None:
+        found = {
+            "r": skill.r,
+            "alone": skill.alone,
+            "gain": skill.gain,
+            "gain_over_null": skill.over_null,
+            "slope": skill.slope,
+            "predicted_share": skill.share,
+        }
+    for name, estimate in found.items():
+        if estimate is not None:
+            getattr(message, name).CopyFrom(_estimate(estimate))
+    return message
+
+
+def _estimate(of: Estimate) -> liquidation_pb2.Estimate:
+    return liquidation_pb2.Estimate(value=of.value, low=of.low, high=of.high)
+
+
 def replayed(levels: bytes) -> bytes:
     """Return the encoded ``ReplayLevelsResponse`` of an encoded ``GetLevelsResponse``."""
     return _embedded(1, levels)
@@ -362,6 +456,7 @@ def provenance(of: Provenance) -> common_pb2.Provenance:
         bracket_table=of.bracket_table,
         history_start=of.history_start,
         notices=of.notices,
+        calibration=of.calibration,
         **_moving(of),
     )
 
@@ -411,3 +506,27 @@ def parameters(of: Parameters) -> common_pb2.ModelParameters:
                 value = _COMPAT_VALUES[value]
             setattr(message, field.name, value)
     return message
+
+
+def calibration_info(of: StoredCalibration) -> common_pb2.CalibrationInfo:
+    """Return the message."""
+    found = of.found
+    return common_pb2.CalibrationInfo(
+        id=of.id,
+        venue=of.venue,
+        symbol=of.symbol,
+        model=of.model,
+        until=found.until,
+        data_start=found.start,
+        data_end=found.end,
+        period=of.period,
+        intervals=found.intervals,
+        truth=of.truth,
+        parameters=parameters(found.parameters),
+        weight_spread=found.fit.spread,
+        r2_long=found.fit.r2[0],
+        r2_short=found.fit.r2[1],
+        scale_long=found.scatter.scale[0],
+        scale_short=found.scatter.scale[1],
+        created=of.created,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -92,6 +93,7 @@ class EncodedLevels:
         self._compute = compute
         self._executor = executor
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._heads: OrderedDict[bytes, _Head] = OrderedDict()
         self._past = KeptAnswers()
         # By the symbol's name alone: a venue that is new may make a name ambiguous.
@@ -100,7 +102,8 @@ class EncodedLevels:
 
     async def get(self, request: liquidation_pb2.GetLevelsRequest) -> bytes:
         """Return the encoded answer; raises what computing it raises."""
-        if request.HasField("as_of"):
+        if request.HasField("as_of") or request.query.band:
+            # Views have no bands.
             return await self._as_of(request)
         key = request.query.SerializeToString(deterministic=True)
         while True:
@@ -149,7 +152,10 @@ class EncodedLevels:
         return bool(head.query.bin_size) or self._engine.bin_size(head.query) == head.view.query.bin_size
 
     def _tell(self, venue: str, symbol: str) -> None:
-        self._loop.call_soon_threadsafe(self._changed, venue, symbol)
+        if threading.get_ident() == self._thread:
+            self._changed(venue, symbol)
+        else:
+            self._loop.call_soon_threadsafe(self._changed, venue, symbol)
 
     def _changed(self, venue: str, symbol: str) -> None:
         self._versions[symbol] = self._versions.get(symbol, 0) + 1

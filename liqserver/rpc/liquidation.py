@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from liqserver.live.engine import LevelsEngine
+from liqserver.live.scorecard import ScorecardQuery, Scorecards
 from liqserver.rpc import convert
 from liqserver.rpc.alerts import AlertStreams
 from liqserver.rpc.encoded import EncodedLevels
@@ -39,6 +40,8 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         Where answers that are not at hand are computed, off the event loop.
     clock : callable
         UNIX nanoseconds of now.
+    scorecards : Scorecards
+        Makes scorecards.
     """
 
     def __init__(
@@ -49,8 +52,12 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         alerts: AlertStreams,
         executor: Executor,
         clock: Callable[[], int],
+        scorecards: Scorecards,
     ) -> None:
         self._engine = engine
+        self._scorecards = scorecards
+        # One takes seconds: the others wait, and what is quick does not.
+        self._scoring = asyncio.Semaphore(1)
         self._recorded = recorded
         self._streams = streams
         self._alerts = alerts
@@ -85,6 +92,13 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
     ) -> liquidation_pb2.GetAuditResponse:
         """Return what was opened, closed and liquidated."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._audit, request)
+
+    async def GetScorecard(  # noqa: N802
+        self, request: liquidation_pb2.GetScorecardRequest, context: object
+    ) -> liquidation_pb2.GetScorecardResponse:
+        """Return how well models predict where was really liquidated."""
+        async with self._scoring:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._scorecard, request)
 
     async def ReplayLevels(  # type: ignore[override]  # noqa: N802
         self, request: liquidation_pb2.ReplayLevelsRequest, context: object
@@ -121,7 +135,7 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
 
     def _heatmap(self, request: liquidation_pb2.GetHeatmapRequest) -> liquidation_pb2.GetHeatmapResponse:
         answer = self._engine.heatmap(
-            convert.levels_query(request.query, unused=("per_tier", "min_notional", "derived")),
+            convert.levels_query(request.query, unused=("per_tier", "min_notional", "derived", "band")),
             start=_given(request, "start"),
             end=_given(request, "end"),
             lookback=_given(request, "lookback"),
@@ -130,7 +144,7 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         return convert.heatmap_response(answer, self._clock())
 
     def _comparison(self, request: liquidation_pb2.CompareModelsRequest) -> liquidation_pb2.CompareModelsResponse:
-        unused = ("model", "parameters", "side", "per_tier", "min_notional", "derived")
+        unused = ("model", "parameters", "side", "per_tier", "min_notional", "derived", "band")
         answer = self._engine.compare(
             convert.levels_query(request.query, unused=unused),
             convert.model_choices(request.models),
@@ -139,7 +153,7 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
         return convert.comparison_response(answer, self._clock())
 
     def _audit(self, request: liquidation_pb2.GetAuditRequest) -> liquidation_pb2.GetAuditResponse:
-        unused = ("bin_size", "price_range", "side", "per_tier", "min_notional", "derived")
+        unused = ("bin_size", "price_range", "side", "per_tier", "min_notional", "derived", "band")
         answer = self._engine.audit(
             convert.levels_query(request.query, unused=unused),
             request.interval,
@@ -147,6 +161,21 @@ class LiquidationServicer(liquidation_pb2_grpc.LiquidationServiceServicer):
             _given(request, "end"),
         )
         return convert.audit_response(answer, self._clock())
+
+    def _scorecard(self, request: liquidation_pb2.GetScorecardRequest) -> liquidation_pb2.GetScorecardResponse:
+        answer = self._scorecards.scorecard(
+            ScorecardQuery(
+                symbol=request.symbol,
+                venue=request.venue,
+                cut=request.cut,
+                start=_given(request, "start"),
+                end=_given(request, "end"),
+                models=tuple(convert.model_choices(request.models)),
+                interval=request.interval,
+                calibration=request.calibration,
+            )
+        )
+        return convert.scorecard_response(answer, self._clock())
 
     def _replay(self, request: liquidation_pb2.ReplayLevelsRequest) -> Iterator[bytes]:
         answers = self._engine.replay(

@@ -10,11 +10,14 @@ from dataclasses import fields
 from liqserver.live.errors import UnknownName
 from liqserver.models.parameters import Compat, MarginFormula, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
+from liqserver.rpc.convert import calibration_info
 from liqserver.rpc.publish import PublishStreams
 from liqserver.store import coverage
 from liqserver.store.archive import Kind
 from liqserver.store.brackets import bracket_history
+from liqserver.store.calibrations import stored_calibrations
 from liqserver.store.database import Database
+from liqserver.store.markets import StoreMarkets
 from liqserver.v1 import common_pb2, market_data_pb2, market_data_pb2_grpc
 
 _DATA_KINDS = {
@@ -28,6 +31,7 @@ _DATA_KINDS = {
     Kind.INDEX_PRICE_KLINES: common_pb2.DATA_KIND_INDEX_PRICE,
     Kind.PREMIUM_INDEX_KLINES: common_pb2.DATA_KIND_PREMIUM_INDEX,
     Kind.BOOK_DEPTH: common_pb2.DATA_KIND_BOOK_DEPTH,
+    Kind.LIQUIDATION_TOTALS: common_pb2.DATA_KIND_LIQUIDATION_TOTALS,
 }
 
 
@@ -73,19 +77,29 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         models = sorted(MODELS.values(), key=lambda model: model.id != DEFAULT_MODEL)
         return market_data_pb2.ListModelsResponse(models=[_model(model) for model in models])
 
+    async def ListCalibrations(  # noqa: N802
+        self, request: market_data_pb2.ListCalibrationsRequest, context: object
+    ) -> market_data_pb2.ListCalibrationsResponse:
+        """Return the stored calibrations of one symbol or all."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._calibrations, request)
+
     def Publish(  # noqa: N802
         self, request_iterator: AsyncIterator[market_data_pb2.PublishRequest], context: object
     ) -> AsyncIterator[market_data_pb2.PublishResponse]:
         """Take batches of events, yield acknowledgements."""
         return self._publishers.serve(request_iterator)
 
+    def _calibrations(
+        self, request: market_data_pb2.ListCalibrationsRequest
+    ) -> market_data_pb2.ListCalibrationsResponse:
+        _wanted(StoreMarkets(self._database).names(), request.venue, request.symbol)
+        stored = stored_calibrations(self._database, request.venue, request.symbol)
+        return market_data_pb2.ListCalibrationsResponse(calibrations=map(calibration_info, stored))
+
     def _coverage(self, request: market_data_pb2.GetCoverageRequest) -> market_data_pb2.GetCoverageResponse:
         cur = self._database.cursor()
         known = [(of.venue, of.symbol) for of in coverage.symbols(cur)]
-        wanted = [of for of in known if request.symbol in ("", of[1]) and request.venue in ("", of[0])]
-        if not wanted and (request.symbol or request.venue):
-            asked = ":".join(name for name in (request.venue, request.symbol) if name)
-            raise UnknownName("symbol", asked, (f"{venue}:{symbol}" for venue, symbol in known))
+        wanted = _wanted(known, request.venue, request.symbol)
         return market_data_pb2.GetCoverageResponse(
             symbols=[
                 market_data_pb2.SymbolCoverage(
@@ -123,6 +137,15 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
                 ],
             )
         return answer
+
+
+def _wanted(known: list[tuple[str, str]], venue: str, symbol: str) -> list[tuple[str, str]]:
+    """Return the (venue, symbol) asked for, empty names for all; raises UnknownName."""
+    wanted = [of for of in known if symbol in ("", of[1]) and venue in ("", of[0])]
+    if not wanted and (symbol or venue):
+        asked = ":".join(name for name in (venue, symbol) if name)
+        raise UnknownName("symbol", asked, (f"{of}:{name}" for of, name in known))
+    return wanted
 
 
 def _kind(of: coverage.KindCoverage) -> market_data_pb2.KindCoverage:

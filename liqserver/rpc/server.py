@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,8 +20,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from liqserver.kernel import warm_up
+from liqserver.live.calibrations import Calibrations
 from liqserver.live.engine import LevelsEngine
 from liqserver.live.feed import Feed
+from liqserver.live.scorecard import Scorecards
 from liqserver.live.views import Views
 from liqserver.rpc.admin import AdminServicer
 from liqserver.rpc.alerts import AlertStreams
@@ -31,7 +34,8 @@ from liqserver.rpc.market_data import MarketDataServicer
 from liqserver.rpc.publish import PublishStreams
 from liqserver.rpc.recorded import RecordedLiquidations
 from liqserver.rpc.streams import LevelStreams
-from liqserver.store.database import Database
+from liqserver.store.calibrations import stored_calibrations
+from liqserver.store.database import Database, StoreError
 from liqserver.store.markets import StoreMarkets
 from liqserver.v1 import (
     admin_pb2,
@@ -122,7 +126,7 @@ class Server:
         """Listen, warm up, then report SERVING; raises BindError if the port cannot be had."""
         self._executor = ThreadPoolExecutor(max_workers=2, thread_name_prefix="liqserver")
         server = grpc.aio.server(interceptors=[AnswerInterceptor(self.tokens)], options=_OPTIONS)
-        engine = LevelsEngine(StoreMarkets(self._database))
+        engine = LevelsEngine(StoreMarkets(self._database), Calibrations(partial(stored_calibrations, self._database)))
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver writer")
         self._ingester = ThreadPoolExecutor(max_workers=1, thread_name_prefix="liqserver ingest")
         feed = Feed(self._database, engine, self._clock)
@@ -137,13 +141,16 @@ class Server:
                 self._alerts,
                 self._executor,
                 self._clock,
+                Scorecards(engine, self._database),
             ),
             server,
         )
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(
             MarketDataServicer(self._database, self._publishers, self._executor, self._clock), server
         )
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(self._database, feed, self._ingester), server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(
+            AdminServicer(self._database, feed, engine, self._ingester, self._clock), server
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -210,11 +217,14 @@ class EmbeddedServer:
     Parameters
     ----------
     path : Path
-        Database, opened for reading only.
+        Database.
+    writable : bool
+        Whether it is opened for writing; by default for reading only.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
         self._path = path
+        self._writable = writable
         self._ready = threading.Event()
         self._failure: BaseException | None = None
         self._target = ""
@@ -245,7 +255,9 @@ class EmbeddedServer:
         self._loop = asyncio.get_running_loop()
         self._done = asyncio.Event()
         try:
-            with Database(self._path, read_only=True) as database:
+            if self._writable and not self._path.exists():
+                raise StoreError(f"there is no database at {self._path}")
+            with Database(self._path, read_only=not self._writable) as database:
                 server = Server(database, "127.0.0.1", 0)
                 await server.start()
                 self._target = server.target

@@ -47,7 +47,7 @@ class Wish:
     @classmethod
     def of(cls, request: liquidation_pb2.StreamLevelsRequest) -> Self:
         """Return what ``request`` asks for; raises InvalidField."""
-        query = convert.levels_query(request.query, unused=("derived",))
+        query = convert.levels_query(request.query, unused=("derived", "band"))
         if not (math.isfinite(request.max_rate) and request.max_rate >= 0):
             raise InvalidField(
                 "max_rate", request.max_rate, "must be updates per second, or 0 for as many as there are"

@@ -1,4 +1,4 @@
-"""Controls: what the price path of an hour says about its liquidations without knowing who is open where."""
+"""Controls: what the path of price in an interval says about its liquidations without knowing who is open where."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 HOUR = 3_600_000_000_000
 
 WINDOWS = (4, 12, 24, 72, 168)
-"""Hours before, whose extreme an hour may exceed."""
+"""Hours before, whose extreme an interval may exceed."""
 
 HISTORY = max(WINDOWS)
-"""Hours that must lie before an hour for its controls to be known."""
+"""Hours that must lie before an interval for its controls to be known."""
 
 # Added before the logarithm, a fraction of price: a basis point.
 _OFFSET = 1e-4
@@ -55,48 +55,60 @@ class Intervals:
         return len(self.open_time)
 
 
-def regroup(candles: Intervals, period: int, *, into: int = HOUR) -> Intervals:
-    """Return candles of length ``into`` from shorter ones.
+def by_interval(
+    step_end: NDArray[np.int64],
+    high: NDArray[np.float64],
+    low: NDArray[np.float64],
+    close: NDArray[np.float64],
+    volume: NDArray[np.float64],
+    open_time: NDArray[np.int64],
+    period: int,
+) -> Intervals:
+    """Return intervals of equal length from the steps of a market.
 
     Parameters
     ----------
-    candles : Intervals
-        In time order.
-    period, into : int
-        Nanoseconds; ``into`` is a multiple of ``period``.
+    step_end : int64, shape (S,)
+        UNIX nanoseconds at which each step ends, ascending.
+    high, low : float64, shape (S,)
+        Range of price in the step, quote units; NaN where it is not known.
+    close : float64, shape (S,)
+        Newest price at its end.
+    volume : float64, shape (S,)
+        Traded in it, base units.
+    open_time : int64, shape (N,)
+        UNIX nanoseconds at which the intervals begin, one after the other.
+    period : int
+        Length of an interval, nanoseconds.
 
-    Raises
-    ------
-    ValueError
-        If a candle is missing, given twice or out of order between the first and the last whole interval: the
-        controls look back by position.
+    Returns
+    -------
+    Intervals
+        NaN where no step of the interval has a range.
     """
-    whole = -(-candles.open_time // into) * into == candles.open_time
-    starts = np.flatnonzero(whole)
-    per = into // period
-    count = (len(candles) - int(starts[0])) // per if len(starts) else 0
-    if not count:
-        raise ValueError(f"candles must fill at least one interval of {into} ns")
-    part = slice(int(starts[0]), int(starts[0]) + count * per)
-    steps = np.diff(candles.open_time[part])
-    if np.any(steps != period):
-        at = int(np.flatnonzero(steps != period)[0])
-        raise ValueError(f"candles must be {period} ns apart, after {candles.open_time[part][at]} it was {steps[at]}")
-
-    def rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return values[part].reshape(count, per)
-
-    return Intervals(
-        candles.open_time[part][::per],
-        rows(candles.high).max(axis=1),
-        rows(candles.low).min(axis=1),
-        rows(candles.close)[:, -1],
-        rows(candles.volume).sum(axis=1),
+    count = len(open_time)
+    at = (step_end - open_time[0] - 1) // period
+    known = (at >= 0) & (at < count) & np.isfinite(high) & np.isfinite(low)
+    rows = at[known]
+    highest, lowest, last, traded = (
+        np.full(count, -np.inf),
+        np.full(count, np.inf),
+        np.full(count, np.nan),
+        np.zeros(count),
     )
+    np.maximum.at(highest, rows, high[known])
+    np.minimum.at(lowest, rows, low[known])
+    np.add.at(traded, rows, volume[known])
+    # Of several the last one stays.
+    last[rows] = close[known]
+    empty = np.isnan(last)
+    for column in (highest, lowest, traded):
+        column[empty] = np.nan
+    return Intervals(open_time, highest, lowest, last, traded)
 
 
-def path_controls(hours: Intervals, side: int) -> NDArray[np.float64]:
-    """Return the controls of each hour for the liquidations of one side.
+def path_controls(intervals: Intervals, side: int, period: int = HOUR) -> NDArray[np.float64]:
+    """Return the controls of each interval for the liquidations of one side.
 
     1, log range, how far price moved against the side from the previous close (log and level), log volume, and
     for each of ``WINDOWS`` how far it went beyond the extreme of so many hours before (log and level); 0 where it did
@@ -105,38 +117,48 @@ def path_controls(hours: Intervals, side: int) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    hours : Intervals
-        Consecutive hours.
+    intervals : Intervals
+        One after the other, none left out.
     side : int
         0 for longs, which a fall liquidates, 1 for shorts.
+    period : int
+        Length of an interval, nanoseconds; 4 hours are a multiple of it.
 
     Returns
     -------
     float64, shape (N, 15)
-        Columns of ``NAMES``; NaN in the first ``HISTORY`` rows.
+        Columns of ``NAMES``; NaN in the rows of the first ``HISTORY`` hours, and wherever a price looked back at is.
+
+    Raises
+    ------
+    ValueError
+        If 4 hours are no multiple of ``period``.
     """
+    if WINDOWS[0] * HOUR % period:
+        raise ValueError(f"period was {period} ns, of which {WINDOWS[0]} hours must be a multiple")
     sign = 1.0 if side == 0 else -1.0
-    far = hours.low if side == 0 else hours.high
+    far = intervals.low if side == 0 else intervals.high
 
     def beyond(start: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.maximum(sign * (start - far) / start, 0.0)
 
-    before = np.concatenate([[np.nan], hours.close[:-1]])
+    before = np.concatenate([[np.nan], intervals.close[:-1]])
     adverse = beyond(before)
     columns = [
-        np.ones(len(hours)),
-        np.log(np.log(hours.high / hours.low) + _OFFSET),
+        np.ones(len(intervals)),
+        np.log(np.log(intervals.high / intervals.low) + _OFFSET),
         np.log(adverse + _OFFSET),
         adverse,
-        np.log(hours.volume),
+        np.log(np.where(intervals.volume > 0, intervals.volume, np.nan)),
     ]
-    for window in WINDOWS:
-        extreme = np.full(len(hours), np.nan)
-        if len(hours) > window:
+    for hours in WINDOWS:
+        window = hours * HOUR // period
+        extreme = np.full(len(intervals), np.nan)
+        if len(intervals) > window:
             past = sliding_window_view(far[:-1], window)
             extreme[window:] = past.min(axis=1) if side == 0 else past.max(axis=1)
         depth = beyond(extreme)
         columns += [np.log(depth + _OFFSET), depth]
     out = np.stack(columns, axis=1)
-    out[:HISTORY] = np.nan
+    out[: HISTORY * HOUR // period] = np.nan
     return out

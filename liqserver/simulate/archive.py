@@ -173,13 +173,18 @@ class ArchiveWriter:
         symbol = self.config.symbol
         stamp = day.day.isoformat()
         daily = self.out / "data" / "futures" / "um" / "daily"
-        for kind, folder, name, text in (
+        files = [
             ("aggTrades", symbol, f"{symbol}-aggTrades-{stamp}", self._agg_trades(day)),
             ("klines", f"{symbol}/1m", f"{symbol}-1m-{stamp}", self._klines(day)),
             ("markPriceKlines", f"{symbol}/1m", f"{symbol}-1m-{stamp}", self._mark_klines(day)),
             ("metrics", symbol, f"{symbol}-metrics-{stamp}", self._metrics(day)),
-            ("liquidationSnapshot", symbol, f"{symbol}-liquidationSnapshot-{stamp}", self._liquidations(day)),
-        ):
+        ]
+        # As in the archive, a day without liquidations has no file of them.
+        if day.liquidations.in_feed.any():
+            files.append(
+                ("liquidationSnapshot", symbol, f"{symbol}-liquidationSnapshot-{stamp}", self._liquidations(day))
+            )
+        for kind, folder, name, text in files:
             self._write_zip(daily / kind / folder / f"{name}.zip", f"{name}.csv", text)
         self._take_funding(day)
         self._write_truth(day)
@@ -464,7 +469,7 @@ layout of the public Binance archive. Equal settings give equal bytes.
 - `data/futures/um/daily`: aggTrades, klines and markPriceKlines (1 minute), metrics (open interest every 5 minutes),
   liquidationSnapshot ({"at most one row a second, as the feed shows" if config.liquidation_feed_limit else "all"});
   `data/futures/um/monthly`: fundingRate. Each zip has its `.CHECKSUM`.
-- `truth/{symbol}-book-*.parquet`: every open position at the end of each hour (the first day also at its start): `ts`,
+- `truth/{symbol}-book-*.parquet`: every open position every {config.book_minutes} minutes: `ts`,
   `position_id`, `side`, `kind` (isolated, cross, hedger, maker), `leverage`, `entry_price`, `liquidation_price` (null:
   no level), `qty`, `opened_at`, `changed_at`. Times in ns, prices in quote units, quantities in base units.
 - `truth/{symbol}-liquidations-*.parquet`: every liquidation; `in_feed` marks those the archive shows.

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from .scenarios import SCENARIOS
+
 DAY_SECONDS = 86_400
 # Mark price and orders advance once a second.
 STEP_SECONDS = 1
@@ -138,6 +140,18 @@ class SimulationConfig:
         Share of isolated traders whose funding is paid from the position's margin.
     self_excitation : float
         Share of arrivals that other arrivals of the last minutes brought about.
+    average_down_share : float
+        Share of traders who double their position once when price has come half of the way to their liquidation price.
+    volume_noise : float
+        Standard deviation of the log of how much market makers trade with each other, beyond what follows activity;
+        it changes over half a day.
+    random_levels : bool
+        Negative control: a trader's level always lies the same distance, drawn at random, from the mark price of the
+        moment, whoever opened where. Nobody is liquidated.
+    scenario : str
+        What the market goes through, of ``liqserver.simulate.scenarios.SCENARIOS``.
+    book_minutes : int
+        Minutes between records of the true book; a divisor of 1440.
     liquidation_feed_limit : bool
         Write at most one liquidation per second, as the exchange's feed does; the truth has all.
     """
@@ -188,6 +202,11 @@ class SimulationConfig:
     add_margin_share: float = 0.12
     funding_from_margin_share: float = 0.3
     self_excitation: float = 0.35
+    average_down_share: float = 0.0
+    volume_noise: float = 0.0
+    random_levels: bool = False
+    scenario: str = "plain"
+    book_minutes: int = 60
     liquidation_feed_limit: bool = True
 
     def __post_init__(self) -> None:
@@ -220,6 +239,13 @@ class SimulationConfig:
                 raise TypeError(_message(name, value, f"a number, {allowed}"))
             if not (math.isfinite(value) and ok(value)):
                 raise ValueError(_message(name, value, allowed))
+        for name in ("random_levels", "liquidation_feed_limit"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(_message(name, getattr(self, name), "True or False"))
+        if self.scenario not in SCENARIOS:
+            raise ValueError(_message("scenario", self.scenario, ", ".join(SCENARIOS)))
+        if 1440 % self.book_minutes:
+            raise ValueError(_message("book_minutes", self.book_minutes, "a divisor of the 1440 minutes of a day"))
         for name in ("tick_size", "lot_size"):
             exponent = math.log10(getattr(self, name))
             if abs(exponent - round(exponent)) > 1e-9 or not -8 <= round(exponent) <= 0:
@@ -238,11 +264,10 @@ class SimulationConfig:
         self._check_leverage_mix()
 
     def _check_brackets(self) -> None:
-        if not self.brackets:
-            raise ValueError(_message("brackets", self.brackets, "at least one (cap, maintenance rate, max leverage)"))
+        _check_rows("brackets", self.brackets, "(cap, maintenance rate, max leverage)", 3)
         before = (0.0, 0.0, math.inf)
         for bracket in self.brackets:
-            if not (len(bracket) == 3 and all(math.isfinite(x) and x > 0 for x in bracket) and bracket[1] < 1):
+            if not (all(math.isfinite(x) and x > 0 for x in bracket) and bracket[1] < 1):
                 raise ValueError(_message("brackets", bracket, "positive cap, maintenance rate below 1, max leverage"))
             if not (bracket[0] > before[0] and bracket[1] > before[1] and bracket[2] < before[2]):
                 raise ValueError(_message("brackets", bracket, "cap and rate rising, max leverage falling"))
@@ -250,8 +275,7 @@ class SimulationConfig:
 
     def _check_leverage_mix(self) -> None:
         highest = self.brackets[0][2]
-        if not self.leverage_mix:
-            raise ValueError(_message("leverage_mix", self.leverage_mix, "at least one (leverage, share)"))
+        _check_rows("leverage_mix", self.leverage_mix, "(leverage, share)", 2)
         for leverage, share in self.leverage_mix:
             if not (isinstance(leverage, int) and 1 <= leverage <= highest):
                 raise ValueError(_message("leverage_mix", leverage, f"whole leverage from 1 to {highest:g}"))
@@ -292,6 +316,15 @@ def day_ms(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
 
 
+def _check_rows(name: str, rows: object, row: str, length: int) -> None:
+    allowed = f"at least one {row}, all numbers"
+    if not isinstance(rows, tuple) or not rows:
+        raise ValueError(_message(name, rows, allowed))
+    for one in rows:
+        if not (isinstance(one, tuple) and len(one) == length and all(isinstance(x, int | float) for x in one)):
+            raise ValueError(_message(name, one, allowed))
+
+
 def _message(name: str, value: object, allowed: str) -> str:
     return f"{name} was {value!r}; allowed: {allowed}"
 
@@ -302,6 +335,7 @@ _WHOLE: tuple[tuple[str, int, int], ...] = (
     ("warmup_days", 0, 365),
     ("trades_per_day", 100, 20_000_000),
     ("market_makers", 4, 1000),
+    ("book_minutes", 1, 1440),
 )
 
 
@@ -336,6 +370,7 @@ _REAL: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("trend_strength", lambda x: 0 <= x <= 5, "0 to 5"),
     ("long_bias", lambda x: -3 <= x <= 3, "-3 to 3"),
     ("cross_wallet_multiple", lambda x: 1 <= x <= 1000, "1 to 1000"),
+    ("volume_noise", lambda x: 0 <= x <= 3, "0 to 3"),
     ("self_excitation", lambda x: 0 <= x <= 0.9, "0 to 0.9"),
     ("permanent_impact", _share, "0 to 1"),
     ("trader_share", lambda x: 0.05 <= x <= 0.95, "0.05 to 0.95"),
@@ -350,6 +385,7 @@ _REAL: tuple[tuple[str, Callable[[float], bool], str], ...] = (
             "stop_share",
             "take_profit_share",
             "add_margin_share",
+            "average_down_share",
             "funding_from_margin_share",
         )
     ),

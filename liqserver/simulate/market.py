@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import DAY_SECONDS, SimulationConfig, day_ms
+from .scenarios import phase_at
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -47,7 +48,14 @@ _CHILD_SIGMA = 1.1
 _PASSIVE_FILL = 0.5
 _PASSIVE_CANCEL = 0.002
 _MARGIN_CALL_AT = 0.7
+_AVERAGE_DOWN_AT = 0.5
+# Levels drawn at random lie between these shares of price away from it, evenly by logarithm.
+_NEAREST_LEVEL, _FARTHEST_LEVEL = 0.004, 0.4
 _DUE_MS = 300_000
+# What of the log of market makers' pace is left after an hour.
+_NOISE_KEPT = math.exp(-1 / 12)
+# Prices this far from where the list of near positions was made, as a log, are looked at by going through that list.
+_NEAR = 0.004
 # Traders leave earlier than they meant to: stops, targets, liquidations. Measured, used to size arrivals.
 _STAY = 0.66
 
@@ -63,7 +71,7 @@ _PARAMS = np.dtype(
         "impact permanent child_lots arrival_rate hedger_rate noise_rate maker_target notional notional_sigma "
         "notional_exponent notional_cap calm_tilt hedger_notional hedger_hold_ms hold_ms hold_exponent hold_sigma "
         "trend contrarian trend_strength long_bias cross cross_multiple passive stop take add_margin "
-        "funding_from_margin excitation",
+        "funding_from_margin excitation drift leverage_tilt average_down random_levels",
     )
 )
 
@@ -71,7 +79,7 @@ _STATE = np.dtype(
     _fields(
         np.int64,
         "second next_id n_used n_free n_active long_lots short_lots trader_long trader_short hedger_long "
-        "hedger_short n_due due_until_ms n_trades n_liquidations n_minutes n_metrics n_fundings "
+        "hedger_short n_due due_until_ms n_near n_trades n_liquidations n_minutes n_metrics n_fundings "
         "open_long open_short close_long close_short directional_open_long directional_open_short "
         "directional_close_long directional_close_short liquidated_long liquidated_short volume",
     )
@@ -79,7 +87,7 @@ _STATE = np.dtype(
         np.float64,
         "index basis mark last mark_basis log_trend log_slow log_fast vol jump excited fast_return premium_sum "
         "premium_count funding_rate mark_open mark_high mark_low long_trigger short_trigger stop_long take_long "
-        "stop_short take_short",
+        "stop_short take_short near_low near_high",
     )
 )
 
@@ -96,11 +104,14 @@ class _Positions(NamedTuple):
     passive: Bools
     active: Bools
     alive: Bools
+    near: Bools
     may_add: Bools
+    may_double: Bools
     pays_from_margin: Bools
     entry: Floats
     wallet: Floats
     liquidation: Floats
+    distance: Floats
     margin_call: Floats
     stop: Floats
     take: Floats
@@ -111,6 +122,7 @@ class _Positions(NamedTuple):
     free: Ints
     orders: Ints
     due: Ints
+    close: Ints
 
 
 class _Out(NamedTuple):
@@ -221,7 +233,17 @@ def _activity(second: int) -> float:
 
 @_inner
 def _watch(s: Record, pos: _Positions, i: int) -> None:
-    """Widen the bounds that tell when any position's own prices must be looked at."""
+    """Widen the bounds that tell when any position's own prices must be looked at, where they are near."""
+    if pos.side[i] > 0:
+        upper, lower = pos.take[i], max(pos.liquidation[i], pos.margin_call[i], pos.stop[i])
+    else:
+        upper, lower = min(pos.liquidation[i], pos.margin_call[i], pos.stop[i]), pos.take[i]
+    if lower < s.near_low and upper > s.near_high:
+        return
+    if not pos.near[i]:
+        pos.near[i] = True
+        pos.close[s.n_near] = i
+        s.n_near += 1
     if pos.side[i] > 0:
         s.long_trigger = max(s.long_trigger, pos.liquidation[i], pos.margin_call[i])
         s.stop_long = max(s.stop_long, pos.stop[i])
@@ -237,14 +259,16 @@ def _remargin(s: Record, p: Record, pos: _Positions, i: int, rates: Floats, amou
     """Set liquidation and margin-call price of slot ``i`` after its margin or quantity changed."""
     side = pos.side[i]
     far = 0.0 if side > 0 else np.inf
-    if pos.kind[i] == HEDGER:
+    if pos.kind[i] == HEDGER or p.random_levels > 0:
         pos.liquidation[i] = far
         pos.margin_call[i] = far
     else:
         price = liquidation_price(side, pos.lots[i] * p.lot, pos.entry[i], pos.wallet[i], rates, amounts)
         pos.liquidation[i] = price
         pos.margin_call[i] = far
-        if pos.may_add[i] and price > 0.0:
+        if pos.may_double[i] and price > 0.0:
+            pos.margin_call[i] = pos.entry[i] + _AVERAGE_DOWN_AT * (price - pos.entry[i])
+        elif pos.may_add[i] and price > 0.0:
             pos.margin_call[i] = pos.entry[i] + _MARGIN_CALL_AT * (price - pos.entry[i])
     pos.changed_ms[i] = now_ms
     _watch(s, pos, i)
@@ -417,6 +441,8 @@ def _new_position(
     price = s.index * math.exp(s.basis)
     oi = max(s.long_lots, 1)
     pos.may_add[i] = False
+    pos.may_double[i] = False
+    pos.distance[i] = np.nan
     pos.pays_from_margin[i] = False
     pos.passive[i] = rng.random() < p.passive
     if hedger:
@@ -450,6 +476,11 @@ def _new_position(
         hold = p.hold_ms * (leverage / 10.0) ** -p.hold_exponent * math.exp(p.hold_sigma * rng.standard_normal())
         pos.may_add[i] = rng.random() < p.add_margin
         pos.pays_from_margin[i] = rng.random() < p.funding_from_margin
+        # Drawn only where asked for: other markets draw the same numbers with the option as without.
+        if p.average_down > 0:
+            pos.may_double[i] = rng.random() < p.average_down and 2.2 * notional < caps[k]
+        if p.random_levels > 0:
+            pos.distance[i] = _NEAREST_LEVEL * (_FARTHEST_LEVEL / _NEAREST_LEVEL) ** rng.random()
     lots = max(int(min(notional, p.notional_cap) / (price * p.lot)), 1)
     pos.lots[i] = 0
     pos.to_open[i] = lots
@@ -606,6 +637,19 @@ def _liquidate(
 
 
 @_inner
+def _gather(s: Record, pos: _Positions) -> None:
+    """List the positions with a price of their own near the market's."""
+    s.near_low = min(s.mark, s.last) * math.exp(-_NEAR)
+    s.near_high = max(s.mark, s.last) * math.exp(_NEAR)
+    for k in range(s.n_near):
+        pos.near[pos.close[k]] = False
+    s.n_near = 0
+    for i in range(s.n_used):
+        if pos.alive[i]:
+            _watch(s, pos, i)
+
+
+@_inner
 def _scan(
     s: Record,
     p: Record,
@@ -616,13 +660,19 @@ def _scan(
     rates: Floats,
     amounts: Floats,
 ) -> None:
-    """Look at every position's prices; set the bounds anew."""
+    """Look at the prices of every position near; set the bounds anew."""
     now_ms = s.second * 1000
     last = s.last
+    if not s.near_low < min(s.mark, last) <= max(s.mark, last) < s.near_high:
+        _gather(s, pos)
     s.long_trigger, s.short_trigger = 0.0, np.inf
     s.stop_long, s.take_long = 0.0, np.inf
     s.stop_short, s.take_short = np.inf, 0.0
-    for i in range(s.n_used):
+    # In the order of slots, whatever came near first.
+    watched = np.sort(pos.close[: s.n_near])
+    s.n_near = 0
+    for i in watched:
+        pos.near[i] = False
         if not pos.alive[i]:
             continue
         side = pos.side[i]
@@ -630,7 +680,13 @@ def _scan(
             if (s.mark - pos.liquidation[i]) * side <= 0:
                 _liquidate(s, p, pos, i, makers, rng, out)
                 continue
-            if (s.mark - pos.margin_call[i]) * side <= 0:
+            if (s.mark - pos.margin_call[i]) * side <= 0 and pos.may_double[i]:
+                pos.may_double[i] = False
+                if pos.to_open[i] == 0 and pos.to_close[i] == 0:
+                    pos.to_open[i] = pos.lots[i]
+                    _order(s, pos, i)
+                _remargin(s, p, pos, i, rates, amounts, now_ms)
+            elif (s.mark - pos.margin_call[i]) * side <= 0:
                 # One late deposit, from half to twice the initial margin.
                 initial = pos.lots[i] * p.lot * pos.entry[i] / pos.leverage[i]
                 pos.wallet[i] += initial * (0.5 + 1.5 * rng.random())
@@ -732,7 +788,7 @@ def _move_index(s: Record, p: Record, rng: np.random.Generator, cumulative: Floa
         # Scaled so that variance is 1 on average, whatever the spread of its logarithm.
         level = s.log_slow + s.log_fast - p.slow_var - p.fast_var
         s.vol = math.exp(min(max(level, -2.5), 2.0))
-        calm = p.calm_tilt * -min(max(level, -1.5), 1.5)
+        calm = p.calm_tilt * -min(max(level, -1.5), 1.5) + p.leverage_tilt
         total = 0.0
         for k in range(tilt.shape[0]):
             total += tilt[k] * math.exp(calm * cumulative[tilt.shape[0] + k])
@@ -749,7 +805,7 @@ def _move_index(s: Record, p: Record, rng: np.random.Generator, cumulative: Floa
     target = _BASIS_PER_IMBALANCE * (s.trader_long - s.trader_short) / max(s.long_lots, 1)
     correction = (s.basis - target) / _BASIS_SECONDS
     s.basis -= correction
-    move += step + p.permanent * correction
+    move += step + p.permanent * correction + p.drift
     s.index *= math.exp(move)
     s.fast_return += -s.fast_return / 30.0 + move / (p.news_sd * math.sqrt(30.0) * s.vol)
     mid = s.index * math.exp(s.basis)
@@ -901,6 +957,8 @@ def _advance(
             or last >= s.take_long
             or last >= s.stop_short
             or last <= s.take_short
+            or min(s.mark, last) <= s.near_low
+            or max(s.mark, last) >= s.near_high
         ):
             _scan(s, p, pos, makers, rng, out, rates, amounts)
         _leave(s, p, pos, rng)
@@ -1007,8 +1065,8 @@ class SimulatedDay:
 
     ``metrics_ms`` are the ends of the five-minute periods (00:05 to 24:00), ``metrics`` the columns named by
     ``METRICS_COLUMNS`` in lots: contracts open at that instant, flow within the period. ``mark`` holds open, high, low
-    and close of the mark price per minute, shape (1440, 4). ``snapshots`` are hourly (01:00 to 24:00); the first
-    written day also has the one it starts with.
+    and close of the mark price per minute, shape (1440, 4). ``snapshots`` are
+    taken every ``book_minutes``, the last at 24:00; the first written day also has the one it starts with.
     """
 
     day: date
@@ -1046,6 +1104,8 @@ class SimulatedMarket:
         self.config = config
         # Seeds are folded with a constant of their own, so that seed 0 of another tool is not seed 0 of this one.
         self._rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([config.seed, 0x11C51])))
+        self._noise_rng = np.random.Generator(np.random.PCG64([config.seed, 0x501CE]))
+        self._log_noise = config.volume_noise * float(self._noise_rng.standard_normal())
         self._params = np.zeros(1, dtype=_PARAMS)
         self._set_params()
         self._rates = np.array([rate for _, rate, _ in config.brackets], dtype=np.float64)
@@ -1102,7 +1162,9 @@ class SimulatedMarket:
         p["passive"], p["stop"], p["take"] = c.passive_share, c.stop_share, c.take_profit_share
         p["add_margin"], p["funding_from_margin"] = c.add_margin_share, c.funding_from_margin_share
         p["excitation"] = c.self_excitation
+        p["average_down"], p["random_levels"] = c.average_down_share, float(c.random_levels)
         self._set_rates(p, volume)
+        self._usual = self._params.copy()
 
     def _set_rates(self, p: Record, volume: float) -> None:
         """Size arrivals so that open interest and volume come out as asked for."""
@@ -1156,7 +1218,8 @@ class SimulatedMarket:
         self._begin(day_ms(begin) // 1000)
         for _ in range(c.warmup_days):
             for _ in range(24):
-                self._run_hour()
+                self._enter_hour(-1)
+                self._run(_HOUR)
             if on_warmup is not None:
                 on_warmup()
         self._agg_id, self._trade_id = 1_000_000_001, 3_000_000_001
@@ -1198,15 +1261,42 @@ class SimulatedMarket:
         previous_close = round(float(self._states[0]["last"]) / self.config.tick_size)
         if day == self.config.start:
             snapshots.append(self._snapshot())
-        for _ in range(24):
-            chunks.extend(self._run_hour())
-            snapshots.append(self._snapshot())
+        piece = math.gcd(60, self.config.book_minutes)
+        hours = 24 * (day - self.config.start).days
+        for minute in range(0, 1440, piece):
+            if minute % 60 == 0:
+                self._enter_hour(hours + minute // 60)
+            chunks.extend(self._run(60 * piece))
+            if (minute + piece) % self.config.book_minutes == 0:
+                snapshots.append(self._snapshot())
         return self._assemble(day, chunks, tuple(snapshots), previous_close)
 
-    def _run_hour(self) -> list[dict[str, NDArray[Any]]]:
-        """Advance one hour; return what it emitted, in one piece or in several where the buffers ran full."""
+    def _enter_hour(self, hour: int) -> None:
+        """Let the next hour, counted from the first written one, go by the scenario's phase."""
+        c = self.config
+        phase = phase_at(c.scenario, c.days, hour)
+        p: Record = self._params[0]
+        usual: Record = self._usual[0]
+        p["drift"] = phase.drift_per_hour / _HOUR
+        p["news_sd"] = usual["news_sd"] * phase.volatility
+        p["jump_rate"] = usual["jump_rate"] * phase.jumps
+        for name in ("arrival_rate", "hedger_rate"):
+            p[name] = usual[name] * phase.pace
+        for name in ("hold_ms", "hedger_hold_ms"):
+            p[name] = usual[name] / phase.pace
+        p["long_bias"] = usual["long_bias"] + phase.long_bias
+        p["leverage_tilt"] = phase.leverage_tilt
+        camps = ("contrarian", "trend") if phase.swapped else ("trend", "contrarian")
+        p["trend"], p["contrarian"] = (usual[name] for name in camps)
+        if c.volume_noise:
+            self._log_noise *= _NOISE_KEPT
+            self._log_noise += c.volume_noise * math.sqrt(1 - _NOISE_KEPT**2) * self._noise_rng.standard_normal()
+            p["noise_rate"] = usual["noise_rate"] * math.exp(self._log_noise - c.volume_noise**2 / 2)
+
+    def _run(self, seconds: int) -> list[dict[str, NDArray[Any]]]:
+        """Advance; return what was emitted, in one piece or in several where the buffers ran full."""
         chunks = []
-        left = _HOUR
+        left = seconds
         while left:
             left -= _advance(
                 self._states,
@@ -1318,6 +1408,9 @@ class SimulatedMarket:
         held = held[np.argsort(pos.id[held])]
         makers = np.flatnonzero(self._makers != 0)
         level = pos.liquidation[held]
+        if self.config.random_levels:
+            away = 1 - pos.side[held] * pos.distance[held]
+            level = np.where(np.isfinite(away), float(s["mark"]) * away, level)
         level = np.where((level > 0) & np.isfinite(level), level, np.nan)
         none = np.full(makers.shape[0], np.nan)
         start = np.full(makers.shape[0], day_ms(self.config.start - timedelta(days=self.config.warmup_days)))
@@ -1461,11 +1554,14 @@ def _empty_positions(capacity: int) -> _Positions:
         passive=flags(),
         active=flags(),
         alive=flags(),
+        near=flags(),
         may_add=flags(),
+        may_double=flags(),
         pays_from_margin=flags(),
         entry=floats(),
         wallet=floats(),
         liquidation=floats(),
+        distance=floats(),
         margin_call=floats(),
         stop=floats(),
         take=floats(),
@@ -1476,6 +1572,7 @@ def _empty_positions(capacity: int) -> _Positions:
         free=ints(),
         orders=ints(),
         due=ints(),
+        close=ints(),
     )
 
 

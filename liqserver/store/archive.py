@@ -5,7 +5,8 @@ the kind: the nearest folder above that is named ``klines``, ``markPriceKlines``
 ``premiumIndexKlines`` tells which. Where there is no such folder, candles are taken to be of the last price.
 
 Recordings of the feed of liquidations are read as well: ``force_orders_<date>.csv`` holds all symbols, from about that
-date on.
+date on. So are totals of liquidations that others have added up: ``liquidations_<interval>.csv``, which does not say
+whose they are.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ DATE_SLACK = DAY
 
 _NAME = re.compile(r"(?P<symbol>\w+)-(?P<what>\w+)-(?P<date>\d{4}-\d{2}(?:-\d{2})?)\.(?:zip|csv)")
 _FORCE_ORDERS = re.compile(r"force_orders_(?P<rest>.+)\.(?:zip|csv)")
+_TOTALS = re.compile(r"liquidations_(?P<interval>\w+)\.(?:zip|csv)")
 _INTERVAL = re.compile(r"([1-9]\d*)([smhdw])")
 _CALENDAR_INTERVALS = ("1mo", "1M")
 _UNITS = {"s": SECOND, "m": MINUTE, "h": 60 * MINUTE, "d": DAY, "w": 7 * DAY}
@@ -64,12 +66,18 @@ class Kind(StrEnum):
     LIQUIDATION_SNAPSHOT = "liquidationSnapshot"
     # Of all symbols; in the ledger they are liquidationSnapshot.
     FORCE_ORDERS = "forceOrders"
+    # Sums by interval, of one venue or several.
+    LIQUIDATION_TOTALS = "liquidationTotals"
 
 
 TRADE_KINDS = (Kind.AGG_TRADES, Kind.TRADES)
 """Kinds that become flow."""
 CANDLE_KINDS = (Kind.KLINES, Kind.MARK_PRICE_KLINES, Kind.INDEX_PRICE_KLINES, Kind.PREMIUM_INDEX_KLINES)
 """Kinds of candles: files of all of them are named by their interval."""
+PERIOD_KINDS = (*CANDLE_KINDS, Kind.LIQUIDATION_TOTALS)
+"""Kinds whose rows are of a period that the file's name tells, and stored with it."""
+PUBLISHED_KINDS = tuple(kind for kind in Kind if kind not in (Kind.FORCE_ORDERS, Kind.LIQUIDATION_TOTALS))
+"""Kinds that the exchange's archive has."""
 # Contracts settled in the coin. BUSD was a quote asset of the other ones.
 _COIN_MARGINED = re.compile(r".+_PERP|.+(?<!B)USD_\d{6}|BNBUSD_\d{6}")
 _COIN_MARGINED_REASON = (
@@ -77,7 +85,7 @@ _COIN_MARGINED_REASON = (
     "with price alone and liquidation prices follow another formula; no model here accounts for either"
 )
 # Kinds that a file's name tells.
-_NAMED_KINDS = frozenset(Kind) - {*CANDLE_KINDS, Kind.FORCE_ORDERS}
+_NAMED_KINDS = frozenset(PUBLISHED_KINDS) - {*CANDLE_KINDS}
 # Files with prices first: they register a symbol that is new.
 _ORDER = {kind: n for n, kind in enumerate(Kind)}
 
@@ -269,6 +277,11 @@ COLUMNS: dict[Kind, tuple[Column, ...]] = {
         trade_time=Rule.TIME,
         usd=Rule.UNUSED,
     ),
+    Kind.LIQUIDATION_TOTALS: _columns(
+        open_time=Rule.TIME,
+        liquidation_long_usd=Rule.NOT_NEGATIVE,
+        liquidation_short_usd=Rule.NOT_NEGATIVE,
+    ),
 }
 ALL_SYMBOLS = "*"
 """What stands for the symbol of a file that holds many."""
@@ -409,8 +422,15 @@ def interval_name(period: int) -> str:
     return f"{period // _UNITS[unit]}{unit}" if unit else ""
 
 
-def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
+def parse_file(path: Path, symbol: str = "") -> ArchiveFile | UnreadFile | None:
     """Read a file's name and folder.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    symbol : str
+        Whose it is if it is of totals of liquidations; without, such a file is not read.
 
     Returns
     -------
@@ -419,6 +439,8 @@ def parse_file(path: Path) -> ArchiveFile | UnreadFile | None:
     """
     match = _NAME.fullmatch(path.name)
     if match is None:
+        if totals := _TOTALS.fullmatch(path.name):
+            return _parse_totals(path, totals["interval"], symbol)
         recording = _FORCE_ORDERS.fullmatch(path.name)
         return _parse_recording(path, recording["rest"]) if recording else None
     what, date = match["what"], match["date"]
@@ -460,10 +482,28 @@ def _parse_recording(path: Path, rest: str) -> ArchiveFile | UnreadFile:
     return ArchiveFile(path, ALL_SYMBOLS, Kind.FORCE_ORDERS, 0, start, _NO_END, False)
 
 
-def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFile]]:
+def _parse_totals(path: Path, interval: str, symbol: str) -> ArchiveFile | UnreadFile | None:
+    """Read what the name of a file of totals says: the length of their periods."""
+    period = interval_ns(interval)
+    if period is None:
+        return None
+    if not symbol:
+        return UnreadFile(path, "totals of liquidations do not say whose they are: name it with --symbol")
+    notices = (f"its totals are taken for those of {symbol}: it names neither a symbol nor the venues that it adds up",)
+    return ArchiveFile(path, symbol, Kind.LIQUIDATION_TOTALS, period, 0, _NO_END, False, notices)
+
+
+def find_files(paths: Iterable[Path], symbol: str = "") -> tuple[list[ArchiveFile], list[UnreadFile]]:
     """Find the archive files in files and folders, folders with everything below them.
 
     Files with other names (checksums, notes, tables of other makers) are passed over.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files and folders.
+    symbol : str
+        Whose totals of liquidations are; no other files ask for it.
 
     Returns
     -------
@@ -475,14 +515,15 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFil
     Raises
     ------
     ArchiveError
-        If a path does not exist or holds nothing of the archive, or if there is nothing readable at all.
+        If a path does not exist or holds nothing of the archive, or if there is nothing readable at all. If ``symbol``
+        is given and there are no totals of liquidations.
     """
     readable: dict[Path, ArchiveFile] = {}
     unread: dict[Path, UnreadFile] = {}
     for path in paths:
         if not path.exists():
             raise ArchiveError(f"{path} does not exist")
-        found = [parse_file(p) for p in (sorted(path.rglob("*")) if path.is_dir() else [path]) if p.is_file()]
+        found = [parse_file(p, symbol) for p in (sorted(path.rglob("*")) if path.is_dir() else [path]) if p.is_file()]
         if not any(found):
             raise ArchiveError(
                 f"{path} holds no archive file; they are named like BTCUSDT-aggTrades-2025-12-01.zip or "
@@ -501,6 +542,11 @@ def find_files(paths: Iterable[Path]) -> tuple[list[ArchiveFile], list[UnreadFil
     if not readable:
         reasons = sorted({file.reason for file in unread.values()})
         raise ArchiveError(f"nothing to read: {len(unread)} files found, all of them left alone ({'; '.join(reasons)})")
+    if symbol and not any(file.kind is Kind.LIQUIDATION_TOTALS for file in readable.values()):
+        raise ArchiveError(
+            f"symbol was {symbol!r}, but there are no totals of liquidations, whose files are named like "
+            "liquidations_1h.csv; all others name their symbol"
+        )
     ordered = sorted(
         readable.values(),
         key=lambda f: (
@@ -612,6 +658,8 @@ def _date_fault(csv: Csv, fields: Sequence[str]) -> str | None:
 
 
 def _candle_fault(file: ArchiveFile, fields: Sequence[str], to_ns: int) -> str | None:
+    if file.kind is Kind.LIQUIDATION_TOTALS and int(fields[0]) * to_ns % file.period:
+        return f"open_time was {fields[0].strip()}, must be a multiple of the {interval_name(file.period)} of its name"
     if file.kind not in CANDLE_KINDS:
         return None
     row = dict(zip((c.name for c in COLUMNS[file.kind]), (f.strip() for f in fields), strict=True))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from liqserver.store.archive import CANDLE_KINDS, TRADE_KINDS, Kind
+from liqserver.store.archive import PERIOD_KINDS, TRADE_KINDS, Kind
 
 _TABLES = {
     Kind.AGG_TRADES: "flow",
@@ -19,6 +19,7 @@ _TABLES = {
     Kind.FUNDING_RATE: "funding",
     Kind.BOOK_DEPTH: "book_depth",
     Kind.LIQUIDATION_SNAPSHOT: "liquidations",
+    Kind.LIQUIDATION_TOTALS: "liquidation_totals",
 }
 # Events that come when they come, as published open interest does: a time without any is no gap.
 _IRREGULAR = (*TRADE_KINDS, Kind.BOOK_DEPTH, Kind.LIQUIDATION_SNAPSHOT)
@@ -240,7 +241,7 @@ def _missing_periods(
             [symbol_id],
         ).fetchall()
         return int(missing)
-    of_period = f"AND period = {period}" if kind in CANDLE_KINDS else ""
+    of_period = f"AND period = {period}" if kind in PERIOD_KINDS else ""
     [(there,)] = cur.execute(
         f"SELECT count(DISTINCT ts_event) FROM {_TABLES[kind]} WHERE symbol_id = ? {of_period}",  # noqa: S608
         [symbol_id],

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import duckdb
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of schema.sql. Older files are migrated when they are opened for writing; newer ones are refused."""
 
 DEFAULT_MEMORY_LIMIT = "25%"

@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from liqserver.store.archive import CANDLE_KINDS, ArchiveFile, Kind, interval_name, parse_file, utc
+from liqserver.store.archive import CANDLE_KINDS, PUBLISHED_KINDS, ArchiveFile, Kind, interval_name, parse_file, utc
 from liqserver.store.bucket import Bucket, SourceClosedError, SourceError
 from liqserver.store.database import Database
 
@@ -78,8 +78,8 @@ class Series:
         # It becomes part of a path.
         if not re.fullmatch(r"\w+", self.symbol) or self.symbol != self.symbol.upper():
             raise DownloadError(f"symbol was {self.symbol!r}, must be capital letters and digits, such as BTCUSDT")
-        if self.kind is Kind.FORCE_ORDERS:
-            raise DownloadError(f"kind was {self.kind}: recordings of the feed are not in the archive")
+        if self.kind not in PUBLISHED_KINDS:
+            raise DownloadError(f"kind was {self.kind}: recordings of the feed and totals are not in the archive")
         if (self.kind in CANDLE_KINDS) != bool(self.interval):
             raise DownloadError(f"interval was {self.interval!r} for {self.kind}: candles have one and no other kind")
         if self.interval and self.interval not in INTERVALS:
@@ -384,7 +384,7 @@ def _days_of_files(kind: str, names: Iterable[str]) -> frozenset[date]:
     for name in names:
         # The folder is what tells candles apart; from the root, since those above it count as well.
         file = parse_file(Path(os.sep, kind, name))
-        if isinstance(file, ArchiveFile) and file.kind is not Kind.FORCE_ORDERS:
+        if isinstance(file, ArchiveFile) and file.kind in PUBLISHED_KINDS:
             days |= days_between(utc(file.start).date(), utc(file.end).date() - timedelta(days=1))
     return frozenset(days)
 

@@ -56,6 +56,7 @@ _TABLES_OF_FILES = (
     "funding",
     "book_depth",
     "liquidations",
+    "liquidation_totals",
     "ledger",
 )
 
@@ -154,6 +155,7 @@ def ingest(
     replace: bool = False,
     quote_asset: str = DEFAULT_QUOTE_ASSET,
     keep_raw: bool = False,
+    symbol: str = "",
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> IngestReport:
@@ -177,6 +179,8 @@ def ingest(
     keep_raw : bool
         Keep the trades of files of trades as Parquet beside the database as well, also of those that are in already;
         see `liqserver.store.raw`.
+    symbol : str
+        Whose the totals of liquidations are (``liquidations_1h.csv``), which do not say it; without, they are not read.
     progress : callable, optional
         Called at the start and after each file. What it raises ends the ingest; files done stay.
     clock : callable
@@ -204,7 +208,7 @@ def ingest(
     if keep_raw and not re.fullmatch(r"[\w-]+", venue):
         # It becomes part of a path.
         raise StoreError(f"venue was {venue!r}, must be letters, digits, - and _ where raw trades are kept")
-    readable, unread = find_files(paths)
+    readable, unread = find_files(paths, symbol)
     _require_base_bin(db, venue, {file.symbol for file in readable}, base_bin)
     sizes = [file.path.stat().st_size for file in readable]
     results: list[FileResult] = []
@@ -264,6 +268,9 @@ def _take(
     keep_raw = keep_raw and has_raw(file)
     with db.transaction() as cur:
         former = _ledger_entries(cur, venue, file, prepared.sha256)
+        if file.kind is Kind.LIQUIDATION_TOTALS and not replace:
+            # Their names are all alike: rows tell whether files agree.
+            former = [entry for entry in former if entry.sha256 == prepared.sha256]
         same = [entry for entry in former if entry.sha256 == prepared.sha256]
         if same:
             [entry, *_] = same

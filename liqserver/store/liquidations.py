@@ -1,4 +1,4 @@
-"""Recorded liquidations: one by one or added up, in pages.
+"""Recorded liquidations: one by one or added up, in pages; and totals that others have added up.
 
 A page goes on after the last row of the page before, by what is in the row: a symbol has no two rows of one time, side,
 price and quantity, so pages hold every row once, whatever is ingested in between.
@@ -7,11 +7,14 @@ price and quantity, so pages hold every row once, whatever is ingested in betwee
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
+
+from liqserver.store.archive import ArchiveFile, Kind, parse_file
 
 _SECOND, _MINUTE = 1_000_000_000, 60_000_000_000
 # Of the seconds of a minute, in which more than this share hold an order, some held several.
@@ -234,6 +237,118 @@ def aggregate_liquidations(
         return np.stack([rows[f"{side}_{name}"][:limit] for side in ("long", "short")])
 
     return LiquidationSums(rows["ts"][:limit], both("notional"), both("qty"), both("count"), more=more)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSums:
+    """Liquidated notional by interval, as far as it is known.
+
+    Attributes
+    ----------
+    ts : ndarray of int64, shape (N,)
+        UNIX nanoseconds: start of each interval, a multiple of its length, ascending; those in between are not known.
+    notional : ndarray of float64, shape (2, N)
+        Longs and shorts, quote units.
+    """
+
+    ts: NDArray[np.int64]
+    notional: NDArray[np.float64]
+
+
+def summed_totals(
+    cur: duckdb.DuckDBPyConnection, symbol_id: int, *, interval: int, until: int
+) -> tuple[KnownSums, int] | None:
+    """Return the totals that others have added up, and the length of their periods; None when there are none.
+
+    Of several lengths the longest that ``interval`` is a multiple of is taken.
+
+    Parameters
+    ----------
+    cur, symbol_id
+        As for `recorded`.
+    interval : int
+        Length in nanoseconds; of intervals of several periods all periods must be there.
+    until : int
+        UNIX nanoseconds: totals that could be known later are left out.
+    """
+    [(period,)] = cur.execute(
+        f"SELECT max(period) FROM liquidation_totals WHERE symbol_id = ? AND ts_init <= ? AND {interval} % period = 0",  # noqa: S608
+        [symbol_id, until],
+    ).fetchall()
+    if period is None:
+        return None
+    rows = cur.execute(
+        f"""
+        SELECT (ts_event - {period}) // {interval} * {interval} AS ts,
+               fsum(long_notional) AS long_notional, fsum(short_notional) AS short_notional
+        FROM liquidation_totals WHERE symbol_id = ? AND period = {period} AND ts_init <= ?
+        GROUP BY ts HAVING count(*) = {interval // period} ORDER BY ts
+        """,  # noqa: S608 - numbers of ours
+        [symbol_id, until],
+    ).fetchnumpy()
+    return KnownSums(rows["ts"], np.stack([rows["long_notional"], rows["short_notional"]])), period
+
+
+def summed_records(cur: duckdb.DuckDBPyConnection, symbol_id: int, *, interval: int, until: int) -> KnownSums | None:
+    """Return single liquidations added up, for the intervals that lie within what was recorded; None when nothing was.
+
+    A file of a day or month covers its dates, a recording of all symbols the time from its first row to its last. In an
+    interval that is covered and holds nothing, nothing was liquidated.
+
+    Parameters
+    ----------
+    cur, symbol_id, interval
+        As for `summed_totals`.
+    until : int
+        UNIX nanoseconds: intervals that end later are left out.
+    """
+    spans = _recorded_spans(cur, symbol_id)
+    if not spans:
+        return None
+    parts = [np.arange(-(-start // interval), min(end, until) // interval, dtype=np.int64) for start, end in spans]
+    ts = np.unique(np.concatenate(parts)) * interval
+    sums = aggregate_liquidations(
+        cur,
+        symbol_id,
+        start=int(ts[0]) if len(ts) else until,
+        end=until,
+        side=None,
+        interval=interval,
+        limit=int(ts[-1] - ts[0]) // interval + 1 if len(ts) else 1,
+        after=None,
+    )
+    notional = np.zeros((2, len(ts)))
+    inside = np.isin(sums.ts, ts)
+    notional[:, np.searchsorted(ts, sums.ts[inside])] = sums.notional[:, inside]
+    return KnownSums(ts, notional)
+
+
+def _recorded_spans(cur: duckdb.DuckDBPyConnection, symbol_id: int) -> list[tuple[int, int]]:
+    """Return the times that files of single liquidations cover, joined where they touch, UNIX nanoseconds."""
+    rows = cur.execute(
+        """
+        SELECT name, min(ts_start), max(ts_end) FROM ledger
+        WHERE kind = 'liquidationSnapshot' AND (
+            sha256 IN (SELECT sha256 FROM ledger WHERE symbol_id = $1 AND kind = 'liquidationSnapshot' AND sha256 != '')
+            OR (symbol_id = $1 AND sha256 = '')
+        )
+        GROUP BY name, sha256, CASE WHEN sha256 = '' THEN file_id END
+        """,
+        [symbol_id],
+    ).fetchall()
+    spans = []
+    for name, start, end in rows:
+        file = parse_file(Path(name))
+        if isinstance(file, ArchiveFile) and file.kind is Kind.LIQUIDATION_SNAPSHOT:
+            start, end = file.start, file.end
+        spans.append((start, end))
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
 
 
 def saturation(

@@ -534,6 +534,13 @@ _SERIES = {
             (Kind.PREMIUM_INDEX_KLINES, "premium_index"),
         )
     },
+    Kind.LIQUIDATION_TOTALS: _Series(
+        "liquidation_totals",
+        {"long_notional": "liquidation_long_usd", "short_notional": "liquidation_short_usd"},
+        ("long_notional", "short_notional"),
+        "open_time * {to_ns}",
+        has_period=True,
+    ),
     Kind.METRICS: _Series(
         "open_interest",
         {
@@ -563,7 +570,6 @@ def _load_series(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
     file = csv.file
     start = series.start.format(to_ns=csv.to_ns)
     good = " AND ".join(c.rule.sql(f'"{c.name}"') for c in COLUMNS[file.kind])
-    candles = series.has_period
     # A single reader keeps the order of rows, whose numbers lead to line numbers.
     cur.execute(
         f"""
@@ -577,7 +583,7 @@ def _load_series(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
     rows, bad, first, last = _fetch(cur, "SELECT count(*), count(*) FILTER (bad), min(start), max(start) FROM staged")
     if bad or first < file.earliest or last > file.latest:
         raise FileRejectedError(_fault(csv, f"{_rows(bad)} with values that are not allowed"))
-    if candles:
+    if file.kind in CANDLE_KINDS:
         _require_disjoint(cur, csv)
     ts_start, ts_end = _fetch(cur, "SELECT min(ts_event), max(ts_event) FROM staged")
     notices: list[str] = []
@@ -590,7 +596,7 @@ def _load_series(cur: duckdb.DuckDBPyConnection, csv: Csv, symbol: SymbolKey, fi
         cur,
         f"""
         INSERT INTO {series.table}
-        SELECT {symbol.symbol_id}, {file_id}, {f"{file.period}, " if candles else ""}ts_event, ts_event,
+        SELECT {symbol.symbol_id}, {file_id}, {f"{file.period}, " if series.has_period else ""}ts_event, ts_event,
                {", ".join(f'"{name}"' for name in series.values)}
         FROM staged ORDER BY {series.key}
         """,  # noqa: S608
@@ -612,6 +618,8 @@ def _extra_rules(csv: Csv) -> str:
     """Return the SQL of what a row has to obey beyond the rule of each column."""
     if csv.file.kind is Kind.METRICS:
         return f" AND symbol = '{csv.file.symbol}'"
+    if csv.file.kind is Kind.LIQUIDATION_TOTALS:
+        return f" AND open_time * {csv.to_ns} % {csv.file.period} = 0"
     if csv.file.kind not in CANDLE_KINDS:
         return ""
     return (

@@ -125,6 +125,7 @@ _OF_SYMBOLS = {
     "funding": "ts_event",
     "book_depth": "ts_event, percentage",
     "liquidations": "ts_event, side, price, qty",
+    "liquidation_totals": "period, ts_event",
 }
 _OTHERS = {
     "symbols": "venue, symbol",

@@ -21,10 +21,10 @@ import duckdb
 from liqserver.config import DEFAULT_VENUE
 from liqserver.store.archive import (
     ALL_SYMBOLS,
-    CANDLE_KINDS,
     DAY,
     METRICS_PERIOD,
     MINUTE,
+    PERIOD_KINDS,
     TRADE_KINDS,
     ArchiveFile,
     Kind,
@@ -231,6 +231,7 @@ _TABLES = {
     Kind.FUNDING_RATE: "funding",
     Kind.BOOK_DEPTH: "book_depth",
     Kind.LIQUIDATION_SNAPSHOT: "liquidations",
+    Kind.LIQUIDATION_TOTALS: "liquidation_totals",
 }
 _IMPOSSIBLE = {
     "flow": {
@@ -286,6 +287,12 @@ _IMPOSSIBLE = {
         ),
         "the side is neither long nor short": "side NOT IN (1, -1)",
     },
+    "liquidation_totals": {
+        "a total is negative or no number": (
+            "NOT (long_notional >= 0 AND short_notional >= 0 AND long_notional < 'inf'::DOUBLE "
+            "AND short_notional < 'inf'::DOUBLE)"
+        ),
+    },
 }
 # Columns that name a row, for tables in which no row may be twice.
 _KEYS = {
@@ -297,6 +304,7 @@ _KEYS = {
     "funding": "ts_event",
     "book_depth": "ts_event, percentage",
     "liquidations": "ts_event, side, price, qty",
+    "liquidation_totals": "period, ts_event",
 }
 _DROPPED = re.compile(r"([\d,]+) rows? (.+)")
 _SPAN = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d):\d\d … (\d{4}-\d\d-\d\d \d\d:\d\d):\d\d")
@@ -386,7 +394,7 @@ class _Look:
             FROM (
                 SELECT ts_event, lead(ts_event) OVER (ORDER BY ts_event) AS next
                 FROM {_TABLES[kind]} WHERE symbol_id = {self.symbol_id}
-                {f"AND period = {period}" if kind in CANDLE_KINDS else ""}
+                {f"AND period = {period}" if kind in PERIOD_KINDS else ""}
             ) WHERE round((next - ts_event) / {period}) > 1
             """  # noqa: S608 - names and numbers of ours
         )
@@ -677,7 +685,7 @@ class _Look:
         """Return the periods of the rows of a kind, ascending; none for single events."""
         if kind is Kind.METRICS:
             return [METRICS_PERIOD]
-        if kind not in CANDLE_KINDS:
+        if kind not in PERIOD_KINDS:
             return []
         sql = f"SELECT DISTINCT period FROM {_TABLES[kind]} WHERE symbol_id = ? ORDER BY 1"  # noqa: S608 - names of ours
         return [period for (period,) in self._rows(sql, [self.symbol_id])]
@@ -776,7 +784,7 @@ class _Spans:
 
 
 def _data(kind: Kind, period: int) -> str:
-    return f"{kind} {interval_name(period)}" if kind in CANDLE_KINDS else str(kind)
+    return f"{kind} {interval_name(period)}" if kind in PERIOD_KINDS else str(kind)
 
 
 def _whole_days(start: int, end: int) -> int:
@@ -804,6 +812,7 @@ def rehearse(
     *,
     venue: str = DEFAULT_VENUE,
     quote_asset: str = DEFAULT_QUOTE_ASSET,
+    symbol: str = "",
     bounds: Bounds | None = None,
     progress: Callable[[Progress], None] | None = None,
     clock: Callable[[], int] = time.time_ns,
@@ -816,7 +825,7 @@ def rehearse(
         Files, and folders with everything below them.
     db : Path, optional
         Database the files are meant for: what it has of their symbols and times goes in first. It is only read.
-    venue, quote_asset, progress, clock
+    venue, quote_asset, symbol, progress, clock
         As for `liqserver.store.ingest.ingest`.
     bounds : Bounds, optional
         From where on something is a finding.
@@ -829,14 +838,16 @@ def rehearse(
         If ``db`` cannot be read.
     """
     paths = list(paths)
-    files, _ = find_files(paths)
+    files, _ = find_files(paths, symbol)
     with (
         tempfile.TemporaryDirectory(prefix="liqserver-check-") as folder,
         Database(Path(folder) / "rehearsal.duckdb") as scratch,
     ):
         if db is not None:
             _copy(scratch, db, venue, files)
-        report = ingest(scratch, paths, venue=venue, quote_asset=quote_asset, progress=progress, clock=clock)
+        report = ingest(
+            scratch, paths, venue=venue, quote_asset=quote_asset, symbol=symbol, progress=progress, clock=clock
+        )
         findings = [finding for file in report.files for finding in _of_file(file, venue)]
         start, end = min(f.earliest for f in files), max(f.latest for f in files)
         cur = scratch.cursor()

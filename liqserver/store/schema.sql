@@ -37,7 +37,7 @@ CREATE TABLE ledger (
     symbol_id    INTEGER NOT NULL,
     kind         VARCHAR NOT NULL,       -- archive kind: aggTrades, trades, klines, markPriceKlines, indexPriceKlines,
                                          -- premiumIndexKlines, metrics, fundingRate, bookDepth, liquidationSnapshot
-                                         -- (recordings of force orders as well)
+                                         -- (recordings of force orders as well), liquidationTotals
     period       BIGINT  NOT NULL,
     name         VARCHAR NOT NULL,       -- file name without folder
     sha256       VARCHAR NOT NULL,
@@ -185,6 +185,34 @@ CREATE TABLE liquidations (
     side      TINYINT NOT NULL,          -- of the position: +1 a long was liquidated (by a SELL order), -1 a short
     price     DOUBLE  NOT NULL,          -- average of the fills, quote units, always > 0
     qty       DOUBLE  NOT NULL           -- filled, base units, always > 0
+);
+
+-- What was liquidated in each period, both sides added up by whoever publishes it, maybe over several venues.
+CREATE TABLE liquidation_totals (
+    symbol_id      INTEGER NOT NULL,
+    file_id        INTEGER NOT NULL,
+    period         BIGINT  NOT NULL,
+    ts_event       BIGINT  NOT NULL,
+    ts_init        BIGINT  NOT NULL,
+    long_notional  DOUBLE  NOT NULL,     -- quote units, never negative
+    short_notional DOUBLE  NOT NULL
+);
+
+-- Parameters of models fitted to recorded liquidations, each from data until a moment and nothing later.
+CREATE TABLE calibrations (
+    calibration_id VARCHAR NOT NULL,     -- of what it holds: the same found twice is kept once
+    symbol_id      INTEGER NOT NULL,
+    model          VARCHAR NOT NULL,
+    until          BIGINT  NOT NULL,     -- nothing later was used
+    data_start     BIGINT  NOT NULL,     -- start of the first interval fitted on
+    data_end       BIGINT  NOT NULL,     -- end of the last
+    period         BIGINT  NOT NULL,
+    intervals      INTEGER NOT NULL,
+    truth          VARCHAR NOT NULL,     -- where the liquidations are from
+    parameters     VARCHAR NOT NULL,     -- JSON
+    fit            VARCHAR NOT NULL,     -- JSON: weights, R², scatter of what was recorded
+    uncertainty    VARCHAR NOT NULL,     -- JSON: covariances of log weights
+    created        BIGINT  NOT NULL
 );
 
 CREATE TABLE brackets (

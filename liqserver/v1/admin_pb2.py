@@ -22,29 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from liqserver.v1 import common_pb2 as liqserver_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18liqserver/v1/admin.proto\x12\x0cliqserver.v1\"w\n\rIngestRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61se_bin\x18\x03 \x01(\x01\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x13\n\x0bquote_asset\x18\x05 \x01(\t\x12\x10\n\x08keep_raw\x18\x06 \x01(\x08\"\x80\x01\n\x0eIngestResponse\x12\x12\n\nfiles_done\x18\x01 \x01(\x05\x12\r\n\x05\x66iles\x18\x02 \x01(\x05\x12\x12\n\nbytes_done\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12(\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x1a.liqserver.v1.IngestedFile\"\x92\x02\n\x0cIngestedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.liqserver.v1.IngestStatus\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06period\x18\x05 \x01(\x03\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x13\n\x0bstored_rows\x18\x07 \x01(\x03\x12\x14\n\x0c\x64ropped_rows\x18\x08 \x01(\x03\x12\x10\n\x08ts_start\x18\t \x01(\x03\x12\x0e\n\x06ts_end\x18\n \x01(\x03\x12\x0f\n\x07notices\x18\x0b \x03(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\r\n\x05\x62ytes\x18\r \x01(\x03\x12\x0f\n\x07seconds\x18\x0e \x01(\x01\"1\n\x10ListFilesRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\"<\n\x11ListFilesResponse\x12\'\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x18.liqserver.v1.StoredFile\"\xf7\x01\n\nStoredFile\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06period\x18\x04 \x01(\x03\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\r\n\x05\x62ytes\x18\x07 \x01(\x03\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x12\x13\n\x0bstored_rows\x18\t \x01(\x03\x12\x14\n\x0c\x64ropped_rows\x18\n \x01(\x03\x12\x10\n\x08ts_start\x18\x0b \x01(\x03\x12\x0e\n\x06ts_end\x18\x0c \x01(\x03\x12\x0f\n\x07notices\x18\r \x03(\t\x12\x13\n\x0bingested_at\x18\x0e \x01(\x03*\xa5\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_STATUS_INGESTED\x10\x01\x12\"\n\x1eINGEST_STATUS_ALREADY_INGESTED\x10\x02\x12\x1a\n\x16INGEST_STATUS_REJECTED\x10\x03\x12\x1a\n\x16INGEST_STATUS_NOT_READ\x10\x04\x32\xa5\x01\n\x0c\x41\x64minService\x12\x45\n\x06Ingest\x12\x1b.liqserver.v1.IngestRequest\x1a\x1c.liqserver.v1.IngestResponse0\x01\x12N\n\tListFiles\x12\x1e.liqserver.v1.ListFilesRequest\x1a\x1f.liqserver.v1.ListFilesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18liqserver/v1/admin.proto\x12\x0cliqserver.v1\x1a\x19liqserver/v1/common.proto\"\x87\x01\n\rIngestRequest\x12\r\n\x05paths\x18\x01 \x03(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61se_bin\x18\x03 \x01(\x01\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x13\n\x0bquote_asset\x18\x05 \x01(\t\x12\x10\n\x08keep_raw\x18\x06 \x01(\x08\x12\x0e\n\x06symbol\x18\x07 \x01(\t\"\x80\x01\n\x0eIngestResponse\x12\x12\n\nfiles_done\x18\x01 \x01(\x05\x12\r\n\x05\x66iles\x18\x02 \x01(\x05\x12\x12\n\nbytes_done\x18\x03 \x01(\x03\x12\r\n\x05\x62ytes\x18\x04 \x01(\x03\x12(\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x1a.liqserver.v1.IngestedFile\"\x92\x02\n\x0cIngestedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12*\n\x06status\x18\x02 \x01(\x0e\x32\x1a.liqserver.v1.IngestStatus\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06period\x18\x05 \x01(\x03\x12\x0c\n\x04rows\x18\x06 \x01(\x03\x12\x13\n\x0bstored_rows\x18\x07 \x01(\x03\x12\x14\n\x0c\x64ropped_rows\x18\x08 \x01(\x03\x12\x10\n\x08ts_start\x18\t \x01(\x03\x12\x0e\n\x06ts_end\x18\n \x01(\x03\x12\x0f\n\x07notices\x18\x0b \x03(\t\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12\r\n\x05\x62ytes\x18\r \x01(\x03\x12\x0f\n\x07seconds\x18\x0e \x01(\x01\"1\n\x10ListFilesRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\"<\n\x11ListFilesResponse\x12\'\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x18.liqserver.v1.StoredFile\"\xf7\x01\n\nStoredFile\x12\r\n\x05venue\x18\x01 \x01(\t\x12\x0e\n\x06symbol\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06period\x18\x04 \x01(\x03\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06sha256\x18\x06 \x01(\t\x12\r\n\x05\x62ytes\x18\x07 \x01(\x03\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x12\x13\n\x0bstored_rows\x18\t \x01(\x03\x12\x14\n\x0c\x64ropped_rows\x18\n \x01(\x03\x12\x10\n\x08ts_start\x18\x0b \x01(\x03\x12\x0e\n\x06ts_end\x18\x0c \x01(\x03\x12\x0f\n\x07notices\x18\r \x03(\t\x12\x13\n\x0bingested_at\x18\x0e \x01(\x03\"o\n\x10\x43\x61librateRequest\x12\x0e\n\x06symbol\x18\x01 \x01(\t\x12\r\n\x05venue\x18\x02 \x01(\t\x12\x12\n\x05until\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05\x65very\x18\x04 \x01(\x03\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\x42\x08\n\x06_until\"c\n\x11\x43\x61librateResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x05\x12\x0c\n\x04\x63uts\x18\x02 \x01(\x05\x12\x32\n\x0b\x63\x61libration\x18\x03 \x01(\x0b\x32\x1d.liqserver.v1.CalibrationInfo*\xa5\x01\n\x0cIngestStatus\x12\x1d\n\x19INGEST_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16INGEST_STATUS_INGESTED\x10\x01\x12\"\n\x1eINGEST_STATUS_ALREADY_INGESTED\x10\x02\x12\x1a\n\x16INGEST_STATUS_REJECTED\x10\x03\x12\x1a\n\x16INGEST_STATUS_NOT_READ\x10\x04\x32\xf5\x01\n\x0c\x41\x64minService\x12\x45\n\x06Ingest\x12\x1b.liqserver.v1.IngestRequest\x1a\x1c.liqserver.v1.IngestResponse0\x01\x12N\n\tListFiles\x12\x1e.liqserver.v1.ListFilesRequest\x1a\x1f.liqserver.v1.ListFilesResponse0\x01\x12N\n\tCalibrate\x12\x1e.liqserver.v1.CalibrateRequest\x1a\x1f.liqserver.v1.CalibrateResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'liqserver.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTSTATUS']._serialized_start=935
-  _globals['_INGESTSTATUS']._serialized_end=1100
-  _globals['_INGESTREQUEST']._serialized_start=42
-  _globals['_INGESTREQUEST']._serialized_end=161
-  _globals['_INGESTRESPONSE']._serialized_start=164
-  _globals['_INGESTRESPONSE']._serialized_end=292
-  _globals['_INGESTEDFILE']._serialized_start=295
-  _globals['_INGESTEDFILE']._serialized_end=569
-  _globals['_LISTFILESREQUEST']._serialized_start=571
-  _globals['_LISTFILESREQUEST']._serialized_end=620
-  _globals['_LISTFILESRESPONSE']._serialized_start=622
-  _globals['_LISTFILESRESPONSE']._serialized_end=682
-  _globals['_STOREDFILE']._serialized_start=685
-  _globals['_STOREDFILE']._serialized_end=932
-  _globals['_ADMINSERVICE']._serialized_start=1103
-  _globals['_ADMINSERVICE']._serialized_end=1268
+  _globals['_INGESTSTATUS']._serialized_start=1193
+  _globals['_INGESTSTATUS']._serialized_end=1358
+  _globals['_INGESTREQUEST']._serialized_start=70
+  _globals['_INGESTREQUEST']._serialized_end=205
+  _globals['_INGESTRESPONSE']._serialized_start=208
+  _globals['_INGESTRESPONSE']._serialized_end=336
+  _globals['_INGESTEDFILE']._serialized_start=339
+  _globals['_INGESTEDFILE']._serialized_end=613
+  _globals['_LISTFILESREQUEST']._serialized_start=615
+  _globals['_LISTFILESREQUEST']._serialized_end=664
+  _globals['_LISTFILESRESPONSE']._serialized_start=666
+  _globals['_LISTFILESRESPONSE']._serialized_end=726
+  _globals['_STOREDFILE']._serialized_start=729
+  _globals['_STOREDFILE']._serialized_end=976
+  _globals['_CALIBRATEREQUEST']._serialized_start=978
+  _globals['_CALIBRATEREQUEST']._serialized_end=1089
+  _globals['_CALIBRATERESPONSE']._serialized_start=1091
+  _globals['_CALIBRATERESPONSE']._serialized_end=1190
+  _globals['_ADMINSERVICE']._serialized_start=1361
+  _globals['_ADMINSERVICE']._serialized_end=1606
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from liqserver.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -63,6 +64,7 @@ class IngestRequest(_message.Message):
     REPLACE_FIELD_NUMBER: _builtins.int
     QUOTE_ASSET_FIELD_NUMBER: _builtins.int
     KEEP_RAW_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     """Venue the files are of; empty for "BINANCE"."""
     base_bin: _builtins.float
@@ -73,6 +75,10 @@ class IngestRequest(_message.Message):
     """What symbols are quoted in whose names in recordings of force orders do not say it; empty for "USDT"."""
     keep_raw: _builtins.bool
     """Keep the trades of files of trades as Parquet beside the database as well, also of those that are in already."""
+    symbol: _builtins.str
+    """Symbol that totals of liquidations (liquidations_1h.csv) are of, since they do not say it; without, they are not
+    read. Refused where there are none.
+    """
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Archive files, or folders with everything below them: absolute paths on the server's machine."""
@@ -86,10 +92,11 @@ class IngestRequest(_message.Message):
         replace: _builtins.bool = ...,
         quote_asset: _builtins.str = ...,
         keep_raw: _builtins.bool = ...,
+        symbol: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_bin", b"base_bin", "keep_raw", b"keep_raw", "paths", b"paths", "quote_asset", b"quote_asset", "replace", b"replace", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_bin", b"base_bin", "keep_raw", b"keep_raw", "paths", b"paths", "quote_asset", b"quote_asset", "replace", b"replace", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -336,3 +343,77 @@ class StoredFile(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoredFile: _TypeAlias = StoredFile  # noqa: Y015
+
+@_typing.final
+class CalibrateRequest(_message.Message):
+    """Request of Calibrate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    EVERY_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol."""
+    venue: _builtins.str
+    """Venue; empty for the only venue that has the symbol."""
+    until: _builtins.int
+    """UNIX nanoseconds: use nothing later; not given: the newest data."""
+    every: _builtins.int
+    """Nanoseconds, at least an hour: also calibrate at each of these before `until`, back to the first that has enough
+    before it; 0 for `until` alone.
+    """
+    dry_run: _builtins.bool
+    """Do not store what is found."""
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        until: _builtins.int | None = ...,
+        every: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_until", b"_until", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_until", b"_until", "dry_run", b"dry_run", "every", b"every", "symbol", b"symbol", "until", b"until", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__until: _TypeAlias = _typing.Literal["until"]  # noqa: Y015
+    _WhichOneofArgType__until: _TypeAlias = _typing.Literal["_until", b"_until"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until) -> _WhichOneofReturnType__until | None: ...
+
+Global___CalibrateRequest: _TypeAlias = CalibrateRequest  # noqa: Y015
+
+@_typing.final
+class CalibrateResponse(_message.Message):
+    """How far a calibration is: a first message, then one for each cut."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DONE_FIELD_NUMBER: _builtins.int
+    CUTS_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    done: _builtins.int
+    """Cuts done."""
+    cuts: _builtins.int
+    """Cuts in all; 0 in the first message, as long as it is not known."""
+    @_builtins.property
+    def calibration(self) -> _common_pb2.CalibrationInfo:
+        """What was found at a cut; absent in the first message."""
+
+    def __init__(
+        self,
+        *,
+        done: _builtins.int = ...,
+        cuts: _builtins.int = ...,
+        calibration: _common_pb2.CalibrationInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "cuts", b"cuts", "done", b"done"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalibrateResponse: _TypeAlias = CalibrateResponse  # noqa: Y015

@@ -45,6 +45,11 @@ class AdminServiceStub:
                 request_serializer=liqserver_dot_v1_dot_admin__pb2.ListFilesRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_admin__pb2.ListFilesResponse.FromString,
                 _registered_method=True)
+        self.Calibrate = channel.unary_stream(
+                '/liqserver.v1.AdminService/Calibrate',
+                request_serializer=liqserver_dot_v1_dot_admin__pb2.CalibrateRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_admin__pb2.CalibrateResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -71,6 +76,17 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Calibrate(self, request, context):
+        """Fits parameters of the position book to recorded liquidations, stores what is found, and answers from it.
+
+        One at a time, and not beside an ingest. Errors: NOT_FOUND for a symbol that the server does not have,
+        OUT_OF_RANGE for an `until` outside the data, FAILED_PRECONDITION where too little was recorded before it or the
+        server holds its database for reading only, INVALID_ARGUMENT naming the field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +99,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListFiles,
                     request_deserializer=liqserver_dot_v1_dot_admin__pb2.ListFilesRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_admin__pb2.ListFilesResponse.SerializeToString,
+            ),
+            'Calibrate': grpc.unary_stream_rpc_method_handler(
+                    servicer.Calibrate,
+                    request_deserializer=liqserver_dot_v1_dot_admin__pb2.CalibrateRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_admin__pb2.CalibrateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -140,6 +161,33 @@ class AdminService:
             '/liqserver.v1.AdminService/ListFiles',
             liqserver_dot_v1_dot_admin__pb2.ListFilesRequest.SerializeToString,
             liqserver_dot_v1_dot_admin__pb2.ListFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Calibrate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/liqserver.v1.AdminService/Calibrate',
+            liqserver_dot_v1_dot_admin__pb2.CalibrateRequest.SerializeToString,
+            liqserver_dot_v1_dot_admin__pb2.CalibrateResponse.FromString,
             options,
             channel_credentials,
             insecure,

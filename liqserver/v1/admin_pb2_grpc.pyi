@@ -45,6 +45,13 @@ class AdminServiceStub:
 
     Errors: NOT_FOUND for a symbol or venue that the server does not have.
     """
+    Calibrate: _grpc.UnaryStreamMultiCallable[_admin_pb2.CalibrateRequest, _admin_pb2.CalibrateResponse]
+    """Fits parameters of the position book to recorded liquidations, stores what is found, and answers from it.
+
+    One at a time, and not beside an ingest. Errors: NOT_FOUND for a symbol that the server does not have,
+    OUT_OF_RANGE for an `until` outside the data, FAILED_PRECONDITION where too little was recorded before it or the
+    server holds its database for reading only, INVALID_ARGUMENT naming the field.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -62,6 +69,13 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Lists the archive files that are in, as the ledger has them: all of one moment, in several messages.
 
     Errors: NOT_FOUND for a symbol or venue that the server does not have.
+    """
+    Calibrate: _aio.UnaryStreamMultiCallable[_admin_pb2.CalibrateRequest, _admin_pb2.CalibrateResponse]  # type: ignore[assignment]
+    """Fits parameters of the position book to recorded liquidations, stores what is found, and answers from it.
+
+    One at a time, and not beside an ingest. Errors: NOT_FOUND for a symbol that the server does not have,
+    OUT_OF_RANGE for an `until` outside the data, FAILED_PRECONDITION where too little was recorded before it or the
+    server holds its database for reading only, INVALID_ARGUMENT naming the field.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -89,6 +103,19 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the archive files that are in, as the ledger has them: all of one moment, in several messages.
 
         Errors: NOT_FOUND for a symbol or venue that the server does not have.
+        """
+
+    @_abc_1.abstractmethod
+    def Calibrate(
+        self,
+        request: _admin_pb2.CalibrateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_admin_pb2.CalibrateResponse], _abc.AsyncIterator[_admin_pb2.CalibrateResponse]]:
+        """Fits parameters of the position book to recorded liquidations, stores what is found, and answers from it.
+
+        One at a time, and not beside an ingest. Errors: NOT_FOUND for a symbol that the server does not have,
+        OUT_OF_RANGE for an `until` outside the data, FAILED_PRECONDITION where too little was recorded before it or the
+        server holds its database for reading only, INVALID_ARGUMENT naming the field.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

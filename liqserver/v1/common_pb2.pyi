@@ -117,6 +117,8 @@ class _DataKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataKind.Val
     """Candles of the premium over the index; no model uses them."""
     DATA_KIND_BOOK_DEPTH: _DataKind.ValueType  # 9
     """Depth of the book; no model uses it."""
+    DATA_KIND_LIQUIDATION_TOTALS: _DataKind.ValueType  # 10
+    """Liquidations added up by period, maybe of several venues; no model uses them, they are what models are judged by."""
 
 class DataKind(_DataKind, metaclass=_DataKindEnumTypeWrapper):
     """A kind of input data."""
@@ -141,6 +143,8 @@ DATA_KIND_PREMIUM_INDEX: DataKind.ValueType  # 8
 """Candles of the premium over the index; no model uses them."""
 DATA_KIND_BOOK_DEPTH: DataKind.ValueType  # 9
 """Depth of the book; no model uses it."""
+DATA_KIND_LIQUIDATION_TOTALS: DataKind.ValueType  # 10
+"""Liquidations added up by period, maybe of several venues; no model uses them, they are what models are judged by."""
 Global___DataKind: _TypeAlias = DataKind  # noqa: Y015
 
 class _Compat:
@@ -416,6 +420,7 @@ class Provenance(_message.Message):
     LAST_PRICE_PATH_SHARE_FIELD_NUMBER: _builtins.int
     HISTORY_START_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
     venue: _builtins.str
     """Venue as stored, for example "BINANCE"."""
     symbol: _builtins.str
@@ -456,6 +461,8 @@ class Provenance(_message.Message):
     """Share of the price path in use that stems from last prices because mark prices are missing, in [0, 1]."""
     history_start: _builtins.int
     """UNIX nanoseconds: start of the history in use."""
+    calibration: _builtins.str
+    """Id of the stored calibration that parameters were taken from; empty for none."""
     @_builtins.property
     def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Watermark]:
         """One row for each input that was in use."""
@@ -494,11 +501,104 @@ class Provenance(_message.Message):
         last_price_path_share: _builtins.float = ...,
         history_start: _builtins.int = ...,
         notices: _abc.Iterable[_builtins.str] | None = ...,
+        calibration: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "bracket_table", b"bracket_table", "current_price", b"current_price", "current_price_source", b"current_price_source", "current_price_ts", b"current_price_ts", "generated_at", b"generated_at", "history_start", b"history_start", "inputs_hash", b"inputs_hash", "kline_volume_share", b"kline_volume_share", "last_price_path_share", b"last_price_path_share", "model", b"model", "no_level_share_long", b"no_level_share_long", "no_level_share_short", b"no_level_share_short", "notices", b"notices", "open_interest", b"open_interest", "parameters", b"parameters", "parameters_hash", b"parameters_hash", "staleness", b"staleness", "symbol", b"symbol", "unknown_entry_share_long", b"unknown_entry_share_long", "unknown_entry_share_short", b"unknown_entry_share_short", "venue", b"venue", "watermarks", b"watermarks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "bracket_table", b"bracket_table", "calibration", b"calibration", "current_price", b"current_price", "current_price_source", b"current_price_source", "current_price_ts", b"current_price_ts", "generated_at", b"generated_at", "history_start", b"history_start", "inputs_hash", b"inputs_hash", "kline_volume_share", b"kline_volume_share", "last_price_path_share", b"last_price_path_share", "model", b"model", "no_level_share_long", b"no_level_share_long", "no_level_share_short", b"no_level_share_short", "notices", b"notices", "open_interest", b"open_interest", "parameters", b"parameters", "parameters_hash", b"parameters_hash", "staleness", b"staleness", "symbol", b"symbol", "unknown_entry_share_long", b"unknown_entry_share_long", "unknown_entry_share_short", b"unknown_entry_share_short", "venue", b"venue", "watermarks", b"watermarks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
+
+@_typing.final
+class CalibrationInfo(_message.Message):
+    """Parameters of a model that were fitted to recorded liquidations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    DATA_START_FIELD_NUMBER: _builtins.int
+    DATA_END_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    INTERVALS_FIELD_NUMBER: _builtins.int
+    TRUTH_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    WEIGHT_SPREAD_FIELD_NUMBER: _builtins.int
+    R2_LONG_FIELD_NUMBER: _builtins.int
+    R2_SHORT_FIELD_NUMBER: _builtins.int
+    SCALE_LONG_FIELD_NUMBER: _builtins.int
+    SCALE_SHORT_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Identifier, 12 hexadecimal digits."""
+    venue: _builtins.str
+    """Venue as stored."""
+    symbol: _builtins.str
+    """Symbol as stored."""
+    model: _builtins.str
+    """Model the parameters are of."""
+    until: _builtins.int
+    """UNIX nanoseconds: nothing later was used. Answers as of earlier moments do not use it."""
+    data_start: _builtins.int
+    """UNIX nanoseconds: start of the first interval fitted on."""
+    data_end: _builtins.int
+    """UNIX nanoseconds: end of the last interval fitted on."""
+    period: _builtins.int
+    """Length of an interval, nanoseconds."""
+    intervals: _builtins.int
+    """How many intervals were fitted on."""
+    truth: _builtins.str
+    """Where the recorded liquidations are from, a sentence."""
+    r2_long: _builtins.float
+    """R² of log recorded on log predicted liquidations of longs, in the sample fitted on."""
+    r2_short: _builtins.float
+    """The same of shorts."""
+    scale_long: _builtins.float
+    """Longs: total recorded over total predicted in the sample fitted on. Bands are in the scale of the map: times this
+    they are in that of the record.
+    """
+    scale_short: _builtins.float
+    """The same of shorts."""
+    created: _builtins.int
+    """UNIX nanoseconds at which it was stored; 0 if it was not."""
+    @_builtins.property
+    def parameters(self) -> Global___ModelParameters:
+        """What was found; complete."""
+
+    @_builtins.property
+    def weight_spread(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Standard deviation of the log weight of each tier, in their order: exp of it is the factor within which it is known."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        model: _builtins.str = ...,
+        until: _builtins.int = ...,
+        data_start: _builtins.int = ...,
+        data_end: _builtins.int = ...,
+        period: _builtins.int = ...,
+        intervals: _builtins.int = ...,
+        truth: _builtins.str = ...,
+        parameters: Global___ModelParameters | None = ...,
+        weight_spread: _abc.Iterable[_builtins.float] | None = ...,
+        r2_long: _builtins.float = ...,
+        r2_short: _builtins.float = ...,
+        scale_long: _builtins.float = ...,
+        scale_short: _builtins.float = ...,
+        created: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "data_end", b"data_end", "data_start", b"data_start", "id", b"id", "intervals", b"intervals", "model", b"model", "parameters", b"parameters", "period", b"period", "r2_long", b"r2_long", "r2_short", b"r2_short", "scale_long", b"scale_long", "scale_short", b"scale_short", "symbol", b"symbol", "truth", b"truth", "until", b"until", "venue", b"venue", "weight_spread", b"weight_spread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalibrationInfo: _TypeAlias = CalibrationInfo  # noqa: Y015

@@ -64,6 +64,38 @@ ALERT_KIND_FRESH: AlertKind.ValueType  # 7
 """Data is fresh again."""
 Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
+class _ScorecardRowKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScorecardRowKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScorecardRowKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORECARD_ROW_KIND_UNSPECIFIED: _ScorecardRowKind.ValueType  # 0
+    """Not given."""
+    SCORECARD_ROW_KIND_CONTROLS: _ScorecardRowKind.ValueType  # 1
+    """The controls alone: what the path of price and the volume say without any map."""
+    SCORECARD_ROW_KIND_MODEL: _ScorecardRowKind.ValueType  # 2
+    """A model."""
+    SCORECARD_ROW_KIND_ABLATION: _ScorecardRowKind.ValueType  # 3
+    """The position book without a part of its inputs. The first is the null that has to be beaten: constant flow."""
+    SCORECARD_ROW_KIND_BASELINE: _ScorecardRowKind.ValueType  # 4
+    """Something simpler than a model, or a map in the wrong place."""
+
+class ScorecardRowKind(_ScorecardRowKind, metaclass=_ScorecardRowKindEnumTypeWrapper):
+    """What a row of a scorecard is."""
+
+SCORECARD_ROW_KIND_UNSPECIFIED: ScorecardRowKind.ValueType  # 0
+"""Not given."""
+SCORECARD_ROW_KIND_CONTROLS: ScorecardRowKind.ValueType  # 1
+"""The controls alone: what the path of price and the volume say without any map."""
+SCORECARD_ROW_KIND_MODEL: ScorecardRowKind.ValueType  # 2
+"""A model."""
+SCORECARD_ROW_KIND_ABLATION: ScorecardRowKind.ValueType  # 3
+"""The position book without a part of its inputs. The first is the null that has to be beaten: constant flow."""
+SCORECARD_ROW_KIND_BASELINE: ScorecardRowKind.ValueType  # 4
+"""Something simpler than a model, or a map in the wrong place."""
+Global___ScorecardRowKind: _TypeAlias = ScorecardRowKind  # noqa: Y015
+
 @_typing.final
 class LevelsQuery(_message.Message):
     """What to show of which model for which symbol; shared by all calls that answer with levels."""
@@ -81,6 +113,8 @@ class LevelsQuery(_message.Message):
     PER_TIER_FIELD_NUMBER: _builtins.int
     MIN_NOTIONAL_FIELD_NUMBER: _builtins.int
     DERIVED_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    BAND_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """Symbol, for example "BTCUSDT"."""
     venue: _builtins.str
@@ -99,6 +133,15 @@ class LevelsQuery(_message.Message):
     """Leave out bins that hold less than this on both sides, in quote units."""
     derived: _builtins.bool
     """Also give the figures of DerivedFigures (GetLevels and ReplayLevels)."""
+    calibration: _builtins.str
+    """Id of the stored calibration to take parameters from; "none" for the model's defaults; empty for the newest that
+    looks no further than the moment, or the start of the range, that is asked for, if there is one. What `parameters`
+    gives goes before it. One that looks further is refused: it knows the future.
+    """
+    band: _builtins.float
+    """Also give bands that cover this share, in [0.1, 0.99]; 0 for none (GetLevels and ReplayLevels). Needs a calibration,
+    and no parameters that differ from it.
+    """
     @_builtins.property
     def parameters(self) -> _common_pb2.ModelParameters:
         """Parameters of the model."""
@@ -121,10 +164,12 @@ class LevelsQuery(_message.Message):
         per_tier: _builtins.bool = ...,
         min_notional: _builtins.float = ...,
         derived: _builtins.bool = ...,
+        calibration: _builtins.str = ...,
+        band: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_price_range", b"_price_range", "parameters", b"parameters", "price_range", b"price_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_range", b"_price_range", "bin_size", b"bin_size", "derived", b"derived", "min_notional", b"min_notional", "model", b"model", "parameters", b"parameters", "per_tier", b"per_tier", "price_range", b"price_range", "side", b"side", "symbol", b"symbol", "unit", b"unit", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_price_range", b"_price_range", "band", b"band", "bin_size", b"bin_size", "calibration", b"calibration", "derived", b"derived", "min_notional", b"min_notional", "model", b"model", "parameters", b"parameters", "per_tier", b"per_tier", "price_range", b"price_range", "side", b"side", "symbol", b"symbol", "unit", b"unit", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__price_range: _TypeAlias = _typing.Literal["price_range"]  # noqa: Y015
     _WhichOneofArgType__price_range: _TypeAlias = _typing.Literal["_price_range", b"_price_range"]  # noqa: Y015
@@ -168,6 +213,10 @@ class LevelColumns(_message.Message):
     LONG_FIELD_NUMBER: _builtins.int
     SHORT_FIELD_NUMBER: _builtins.int
     TIERS_FIELD_NUMBER: _builtins.int
+    LONG_LOW_FIELD_NUMBER: _builtins.int
+    LONG_HIGH_FIELD_NUMBER: _builtins.int
+    SHORT_LOW_FIELD_NUMBER: _builtins.int
+    SHORT_HIGH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def price(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Left edge of each bin, quote units, ascending. Bins that hold nothing are left out."""
@@ -184,6 +233,24 @@ class LevelColumns(_message.Message):
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TierColumns]:
         """The same by leverage tier, on request; the tiers add up to `long` and `short`."""
 
+    @_builtins.property
+    def long_low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Bands, on request: of sweeps of as much as `long`, the asked share liquidated between this and `long_high` of what
+        was recorded before the calibration's cut, brought to the scale of the map (CalibrationInfo.scale_long).
+        """
+
+    @_builtins.property
+    def long_high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """See long_low."""
+
+    @_builtins.property
+    def short_low(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The same for `short`."""
+
+    @_builtins.property
+    def short_high(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """See short_low."""
+
     def __init__(
         self,
         *,
@@ -191,10 +258,14 @@ class LevelColumns(_message.Message):
         long: _abc.Iterable[_builtins.float] | None = ...,
         short: _abc.Iterable[_builtins.float] | None = ...,
         tiers: _abc.Iterable[Global___TierColumns] | None = ...,
+        long_low: _abc.Iterable[_builtins.float] | None = ...,
+        long_high: _abc.Iterable[_builtins.float] | None = ...,
+        short_low: _abc.Iterable[_builtins.float] | None = ...,
+        short_high: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["long", b"long", "price", b"price", "short", b"short", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["long", b"long", "long_high", b"long_high", "long_low", b"long_low", "price", b"price", "short", b"short", "short_high", b"short_high", "short_low", b"short_low", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1918,3 +1989,394 @@ class WatchAlertsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___WatchAlertsResponse: _TypeAlias = WatchAlertsResponse  # noqa: Y015
+
+@_typing.final
+class GetScorecardRequest(_message.Message):
+    """Request of GetScorecard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """Symbol, for example "BTCUSDT"."""
+    venue: _builtins.str
+    """Venue; empty for the only venue that has the symbol."""
+    start: _builtins.int
+    """UNIX nanoseconds that no interval begins before; not given: a week after the data begins, or the first interval
+    of which real liquidations are known if that is later.
+    """
+    cut: _builtins.int
+    """UNIX nanoseconds, a multiple of the interval: what begins before it is fitted on, the rest is scored."""
+    end: _builtins.int
+    """UNIX nanoseconds that no interval ends after; not given: the newest data."""
+    interval: _builtins.int
+    """Nanoseconds of an interval, a minute to 4 hours, of which 4 hours are a multiple; 0 for an hour."""
+    calibration: _builtins.str
+    """Id of the stored calibration of the position book; "none" for its defaults; empty for the newest that looks no
+    further than the cut, if there is one. One that looks further is refused: it knows what is scored.
+    """
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelChoice]:
+        """The models; empty for every model with its defaults, and with the formulas of its original where there is one."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        venue: _builtins.str = ...,
+        start: _builtins.int | None = ...,
+        cut: _builtins.int = ...,
+        end: _builtins.int | None = ...,
+        models: _abc.Iterable[Global___ModelChoice] | None = ...,
+        interval: _builtins.int = ...,
+        calibration: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "end", b"end", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end", b"_end", "_start", b"_start", "calibration", b"calibration", "cut", b"cut", "end", b"end", "interval", b"interval", "models", b"models", "start", b"start", "symbol", b"symbol", "venue", b"venue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__end: _TypeAlias = _typing.Literal["end"]  # noqa: Y015
+    _WhichOneofArgType__end: _TypeAlias = _typing.Literal["_end", b"_end"]  # noqa: Y015
+    _WhichOneofReturnType__start: _TypeAlias = _typing.Literal["start"]  # noqa: Y015
+    _WhichOneofArgType__start: _TypeAlias = _typing.Literal["_start", b"_start"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end) -> _WhichOneofReturnType__end | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__start) -> _WhichOneofReturnType__start | None: ...
+
+Global___GetScorecardRequest: _TypeAlias = GetScorecardRequest  # noqa: Y015
+
+@_typing.final
+class Estimate(_message.Message):
+    """A figure and its interval of confidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """The figure."""
+    low: _builtins.float
+    """Lower end."""
+    high: _builtins.float
+    """Upper end."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Estimate: _TypeAlias = Estimate  # noqa: Y015
+
+@_typing.final
+class SideScore(_message.Message):
+    """Score of one side. Amounts enter as log(x + 0.01) in millions of quote units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FITTED_FIELD_NUMBER: _builtins.int
+    SCORED_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    R_FIELD_NUMBER: _builtins.int
+    ALONE_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    GAIN_OVER_NULL_FIELD_NUMBER: _builtins.int
+    SLOPE_FIELD_NUMBER: _builtins.int
+    PREDICTED_SHARE_FIELD_NUMBER: _builtins.int
+    fitted: _builtins.int
+    """Intervals fitted on."""
+    scored: _builtins.int
+    """Intervals scored on."""
+    days: _builtins.int
+    """UTC days among the latter."""
+    refused: _builtins.str
+    """Why there is no score, one sentence; then none of the figures is given. Empty if there is one."""
+    @_builtins.property
+    def r(self) -> Global___Estimate:
+        """Correlation of predicted and real liquidations."""
+
+    @_builtins.property
+    def alone(self) -> Global___Estimate:
+        """R² of a regression on predicted liquidations alone, out of sample; in the row of the controls on those alone."""
+
+    @_builtins.property
+    def gain(self) -> Global___Estimate:
+        """What predicted liquidations add to the R² of the controls."""
+
+    @_builtins.property
+    def gain_over_null(self) -> Global___Estimate:
+        """That less the gain of the null, on the intervals and days of both; absent in the null's own row, in that of the
+        controls and where the null has no score.
+        """
+
+    @_builtins.property
+    def slope(self) -> Global___Estimate:
+        """Slope of real on predicted liquidations in the scored part: 1 where a row's differences are as large as real ones."""
+
+    @_builtins.property
+    def predicted_share(self) -> Global___Estimate:
+        """Predicted over real total of the scored part."""
+
+    def __init__(
+        self,
+        *,
+        fitted: _builtins.int = ...,
+        scored: _builtins.int = ...,
+        days: _builtins.int = ...,
+        refused: _builtins.str = ...,
+        r: Global___Estimate | None = ...,
+        alone: Global___Estimate | None = ...,
+        gain: Global___Estimate | None = ...,
+        gain_over_null: Global___Estimate | None = ...,
+        slope: Global___Estimate | None = ...,
+        predicted_share: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "gain", b"gain", "gain_over_null", b"gain_over_null", "predicted_share", b"predicted_share", "r", b"r", "slope", b"slope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alone", b"alone", "days", b"days", "fitted", b"fitted", "gain", b"gain", "gain_over_null", b"gain_over_null", "predicted_share", b"predicted_share", "r", b"r", "refused", b"refused", "scored", b"scored", "slope", b"slope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SideScore: _TypeAlias = SideScore  # noqa: Y015
+
+@_typing.final
+class ScorecardRow(_message.Message):
+    """One row of a scorecard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    PARAMETERS_HASH_FIELD_NUMBER: _builtins.int
+    CALIBRATION_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    LONG_FIELD_NUMBER: _builtins.int
+    SHORT_FIELD_NUMBER: _builtins.int
+    PREDICTED_LONG_FIELD_NUMBER: _builtins.int
+    PREDICTED_SHORT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name."""
+    kind: Global___ScorecardRowKind.ValueType
+    """What it is."""
+    description: _builtins.str
+    """One sentence: how the prediction comes about."""
+    model: _builtins.str
+    """Model; empty where there is none behind it."""
+    parameters_hash: _builtins.str
+    """Hash of model and parameters, 16 hexadecimal digits; empty where there is no model behind it."""
+    calibration: _builtins.str
+    """Id of the calibration that the parameters are from; empty without one."""
+    unavailable: _builtins.str
+    """Why there is no prediction, one sentence; empty if there is one."""
+    @_builtins.property
+    def long(self) -> Global___SideScore:
+        """Score of longs; absent without a prediction."""
+
+    @_builtins.property
+    def short(self) -> Global___SideScore:
+        """Score of shorts; absent without a prediction."""
+
+    @_builtins.property
+    def predicted_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Predicted liquidations of longs by interval, quote units, NaN where there is none; only of models."""
+
+    @_builtins.property
+    def predicted_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The same of shorts."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: Global___ScorecardRowKind.ValueType = ...,
+        description: _builtins.str = ...,
+        model: _builtins.str = ...,
+        parameters_hash: _builtins.str = ...,
+        calibration: _builtins.str = ...,
+        unavailable: _builtins.str = ...,
+        long: Global___SideScore | None = ...,
+        short: Global___SideScore | None = ...,
+        predicted_long: _abc.Iterable[_builtins.float] | None = ...,
+        predicted_short: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["long", b"long", "short", b"short"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calibration", b"calibration", "description", b"description", "kind", b"kind", "long", b"long", "model", b"model", "name", b"name", "parameters_hash", b"parameters_hash", "predicted_long", b"predicted_long", "predicted_short", b"predicted_short", "short", b"short", "unavailable", b"unavailable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorecardRow: _TypeAlias = ScorecardRow  # noqa: Y015
+
+@_typing.final
+class ScorecardEffect(_message.Message):
+    """What levels do to price, as it comes out: most likely nothing that can be told from 0."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    OBSERVATIONS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the test."""
+    description: _builtins.str
+    """What is estimated and how, some sentences."""
+    unit: _builtins.str
+    """Unit of the estimate."""
+    refused: _builtins.str
+    """Why there is no estimate, one sentence; empty if there is one."""
+    observations: _builtins.int
+    """Observations."""
+    days: _builtins.int
+    """UTC days among them."""
+    model: _builtins.str
+    """Model whose levels are meant."""
+    @_builtins.property
+    def estimate(self) -> Global___Estimate:
+        """The estimate."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        unit: _builtins.str = ...,
+        refused: _builtins.str = ...,
+        estimate: Global___Estimate | None = ...,
+        observations: _builtins.int = ...,
+        days: _builtins.int = ...,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["days", b"days", "description", b"description", "estimate", b"estimate", "model", b"model", "name", b"name", "observations", b"observations", "refused", b"refused", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScorecardEffect: _TypeAlias = ScorecardEffect  # noqa: Y015
+
+@_typing.final
+class GetScorecardResponse(_message.Message):
+    """Answer of GetScorecard: N intervals, one after the other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VENUE_FIELD_NUMBER: _builtins.int
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    TRUTH_SOURCE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    EFFECTS_FIELD_NUMBER: _builtins.int
+    MIN_INTERVALS_FIELD_NUMBER: _builtins.int
+    MIN_DAYS_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    OPEN_TIME_FIELD_NUMBER: _builtins.int
+    LIQUIDATED_LONG_FIELD_NUMBER: _builtins.int
+    LIQUIDATED_SHORT_FIELD_NUMBER: _builtins.int
+    WATERMARKS_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
+    GENERATED_AT_FIELD_NUMBER: _builtins.int
+    venue: _builtins.str
+    """Venue as stored."""
+    symbol: _builtins.str
+    """Symbol as stored."""
+    start: _builtins.int
+    """UNIX nanoseconds: start of the first interval."""
+    cut: _builtins.int
+    """UNIX nanoseconds: intervals that begin before it were fitted on, the others scored."""
+    end: _builtins.int
+    """UNIX nanoseconds: end of the last interval. Nothing later was used."""
+    interval: _builtins.int
+    """Nanoseconds of an interval."""
+    truth_source: _builtins.str
+    """Where real liquidations are from, one sentence."""
+    min_intervals: _builtins.int
+    """Fewer intervals than this, to fit or to score on, give no score."""
+    min_days: _builtins.int
+    """Fewer UTC days than this to score on give no score."""
+    confidence: _builtins.float
+    """Share of resamples that lie within an interval of confidence, in (0, 1)."""
+    generated_at: _builtins.int
+    """UNIX nanoseconds of the server's clock when the answer left."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorecardRow]:
+        """The controls, models in the order asked, ablations, baselines."""
+
+    @_builtins.property
+    def effects(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScorecardEffect]:
+        """What levels do to price."""
+
+    @_builtins.property
+    def open_time(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """UNIX nanoseconds: start of each interval."""
+
+    @_builtins.property
+    def liquidated_long(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Real liquidations of longs, quote units; NaN where they are not known."""
+
+    @_builtins.property
+    def liquidated_short(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The same of shorts."""
+
+    @_builtins.property
+    def watermarks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Watermark]:
+        """One row for each input that was in use."""
+
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Things a reader of the numbers should know, one sentence each."""
+
+    def __init__(
+        self,
+        *,
+        venue: _builtins.str = ...,
+        symbol: _builtins.str = ...,
+        start: _builtins.int = ...,
+        cut: _builtins.int = ...,
+        end: _builtins.int = ...,
+        interval: _builtins.int = ...,
+        truth_source: _builtins.str = ...,
+        rows: _abc.Iterable[Global___ScorecardRow] | None = ...,
+        effects: _abc.Iterable[Global___ScorecardEffect] | None = ...,
+        min_intervals: _builtins.int = ...,
+        min_days: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+        open_time: _abc.Iterable[_builtins.int] | None = ...,
+        liquidated_long: _abc.Iterable[_builtins.float] | None = ...,
+        liquidated_short: _abc.Iterable[_builtins.float] | None = ...,
+        watermarks: _abc.Iterable[_common_pb2.Watermark] | None = ...,
+        notices: _abc.Iterable[_builtins.str] | None = ...,
+        generated_at: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "cut", b"cut", "effects", b"effects", "end", b"end", "generated_at", b"generated_at", "interval", b"interval", "liquidated_long", b"liquidated_long", "liquidated_short", b"liquidated_short", "min_days", b"min_days", "min_intervals", b"min_intervals", "notices", b"notices", "open_time", b"open_time", "rows", b"rows", "start", b"start", "symbol", b"symbol", "truth_source", b"truth_source", "venue", b"venue", "watermarks", b"watermarks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetScorecardResponse: _TypeAlias = GetScorecardResponse  # noqa: Y015

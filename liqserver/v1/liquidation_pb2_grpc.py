@@ -80,6 +80,11 @@ class LiquidationServiceStub:
                 request_serializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsResponse.FromString,
                 _registered_method=True)
+        self.GetScorecard = channel.unary_unary(
+                '/liqserver.v1.LiquidationService/GetScorecard',
+                request_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetScorecardRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetScorecardResponse.FromString,
+                _registered_method=True)
 
 
 class LiquidationServiceServicer:
@@ -161,6 +166,15 @@ class LiquidationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetScorecard(self, request, context):
+        """How well models predict where was really liquidated: fitted before a cut, scored after it.
+
+        Errors as in GetLevels; FAILED_PRECONDITION when nothing is known of real liquidations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LiquidationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -208,6 +222,11 @@ def add_LiquidationServiceServicer_to_server(servicer, server):
                     servicer.WatchAlerts,
                     request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsResponse.SerializeToString,
+            ),
+            'GetScorecard': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScorecard,
+                    request_deserializer=liqserver_dot_v1_dot_liquidation__pb2.GetScorecardRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_liquidation__pb2.GetScorecardResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -454,6 +473,33 @@ class LiquidationService:
             '/liqserver.v1.LiquidationService/WatchAlerts',
             liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsRequest.SerializeToString,
             liqserver_dot_v1_dot_liquidation__pb2.WatchAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScorecard(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liqserver.v1.LiquidationService/GetScorecard',
+            liqserver_dot_v1_dot_liquidation__pb2.GetScorecardRequest.SerializeToString,
+            liqserver_dot_v1_dot_liquidation__pb2.GetScorecardResponse.FromString,
             options,
             channel_credentials,
             insecure,

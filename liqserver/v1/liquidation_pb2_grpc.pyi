@@ -68,6 +68,11 @@ class LiquidationServiceStub:
     """
     WatchAlerts: _grpc.UnaryStreamMultiCallable[_liquidation_pb2.WatchAlertsRequest, _liquidation_pb2.WatchAlertsResponse]
     """Events in the levels that rules ask for."""
+    GetScorecard: _grpc.UnaryUnaryMultiCallable[_liquidation_pb2.GetScorecardRequest, _liquidation_pb2.GetScorecardResponse]
+    """How well models predict where was really liquidated: fitted before a cut, scored after it.
+
+    Errors as in GetLevels; FAILED_PRECONDITION when nothing is known of real liquidations.
+    """
 
 @_typing.type_check_only
 class LiquidationServiceAsyncStub(LiquidationServiceStub):
@@ -109,6 +114,11 @@ class LiquidationServiceAsyncStub(LiquidationServiceStub):
     """
     WatchAlerts: _aio.UnaryStreamMultiCallable[_liquidation_pb2.WatchAlertsRequest, _liquidation_pb2.WatchAlertsResponse]  # type: ignore[assignment]
     """Events in the levels that rules ask for."""
+    GetScorecard: _aio.UnaryUnaryMultiCallable[_liquidation_pb2.GetScorecardRequest, _liquidation_pb2.GetScorecardResponse]  # type: ignore[assignment]
+    """How well models predict where was really liquidated: fitted before a cut, scored after it.
+
+    Errors as in GetLevels; FAILED_PRECONDITION when nothing is known of real liquidations.
+    """
 
 class LiquidationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Levels and what derives from them."""
@@ -201,5 +211,16 @@ class LiquidationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_liquidation_pb2.WatchAlertsResponse], _abc.AsyncIterator[_liquidation_pb2.WatchAlertsResponse]]:
         """Events in the levels that rules ask for."""
+
+    @_abc_1.abstractmethod
+    def GetScorecard(
+        self,
+        request: _liquidation_pb2.GetScorecardRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_liquidation_pb2.GetScorecardResponse, _abc.Awaitable[_liquidation_pb2.GetScorecardResponse]]:
+        """How well models predict where was really liquidated: fitted before a cut, scored after it.
+
+        Errors as in GetLevels; FAILED_PRECONDITION when nothing is known of real liquidations.
+        """
 
 def add_LiquidationServiceServicer_to_server(servicer: LiquidationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

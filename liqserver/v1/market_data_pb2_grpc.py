@@ -50,6 +50,11 @@ class MarketDataServiceStub:
                 request_serializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.ListCalibrations = channel.unary_unary(
+                '/liqserver.v1.MarketDataService/ListCalibrations',
+                request_serializer=liqserver_dot_v1_dot_market__data__pb2.ListCalibrationsRequest.SerializeToString,
+                response_deserializer=liqserver_dot_v1_dot_market__data__pb2.ListCalibrationsResponse.FromString,
+                _registered_method=True)
         self.Publish = channel.stream_stream(
                 '/liqserver.v1.MarketDataService/Publish',
                 request_serializer=liqserver_dot_v1_dot_market__data__pb2.PublishRequest.SerializeToString,
@@ -82,6 +87,13 @@ class MarketDataServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCalibrations(self, request, context):
+        """The stored calibrations: parameters fitted to recorded liquidations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Publish(self, request_iterator, context):
         """Market events in, acknowledgements out.
 
@@ -109,6 +121,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsRequest.FromString,
                     response_serializer=liqserver_dot_v1_dot_market__data__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'ListCalibrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCalibrations,
+                    request_deserializer=liqserver_dot_v1_dot_market__data__pb2.ListCalibrationsRequest.FromString,
+                    response_serializer=liqserver_dot_v1_dot_market__data__pb2.ListCalibrationsResponse.SerializeToString,
             ),
             'Publish': grpc.stream_stream_rpc_method_handler(
                     servicer.Publish,
@@ -198,6 +215,33 @@ class MarketDataService:
             '/liqserver.v1.MarketDataService/ListModels',
             liqserver_dot_v1_dot_market__data__pb2.ListModelsRequest.SerializeToString,
             liqserver_dot_v1_dot_market__data__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCalibrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/liqserver.v1.MarketDataService/ListCalibrations',
+            liqserver_dot_v1_dot_market__data__pb2.ListCalibrationsRequest.SerializeToString,
+            liqserver_dot_v1_dot_market__data__pb2.ListCalibrationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

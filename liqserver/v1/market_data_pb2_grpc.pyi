@@ -39,6 +39,8 @@ class MarketDataServiceStub:
     """The symbols the server has data for."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListModelsRequest, _market_data_pb2.ListModelsResponse]
     """The models, their parameters and what they need."""
+    ListCalibrations: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListCalibrationsRequest, _market_data_pb2.ListCalibrationsResponse]
+    """The stored calibrations: parameters fitted to recorded liquidations."""
     Publish: _grpc.StreamStreamMultiCallable[_market_data_pb2.PublishRequest, _market_data_pb2.PublishResponse]
     """Market events in, acknowledgements out.
 
@@ -57,6 +59,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """The symbols the server has data for."""
     ListModels: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListModelsRequest, _market_data_pb2.ListModelsResponse]  # type: ignore[assignment]
     """The models, their parameters and what they need."""
+    ListCalibrations: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListCalibrationsRequest, _market_data_pb2.ListCalibrationsResponse]  # type: ignore[assignment]
+    """The stored calibrations: parameters fitted to recorded liquidations."""
     Publish: _aio.StreamStreamMultiCallable[_market_data_pb2.PublishRequest, _market_data_pb2.PublishResponse]  # type: ignore[assignment]
     """Market events in, acknowledgements out.
 
@@ -90,6 +94,14 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.ListModelsResponse, _abc.Awaitable[_market_data_pb2.ListModelsResponse]]:
         """The models, their parameters and what they need."""
+
+    @_abc_1.abstractmethod
+    def ListCalibrations(
+        self,
+        request: _market_data_pb2.ListCalibrationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.ListCalibrationsResponse, _abc.Awaitable[_market_data_pb2.ListCalibrationsResponse]]:
+        """The stored calibrations: parameters fitted to recorded liquidations."""
 
     @_abc_1.abstractmethod
     def Publish(

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from liqserver.calibrate import NotEnoughData, calibrate, distance_tiers, responses
+from liqserver.calibrate import (
+    Evidence,
+    NotEnoughData,
+    calibrate,
+    calibrate_best,
+    distance_tiers,
+    gather,
+    gather_all,
+    responses,
+)
 from liqserver.calibrate.book import book_parameters
 from liqserver.kernel import History
 from liqserver.margin import BracketTable, Side, builtin_tables, isolated_liquidation_price
@@ -25,6 +37,7 @@ HOURS = START + HOUR * np.arange(DAYS * 24, dtype=np.int64)
 CUT = START + 28 * 24 * HOUR
 
 
+@cache
 def walk(seed: int = 5, *, shock_after: int = DAYS * 288) -> Market:
     """Return a market of five-minute candles; from a step on, another one."""
     rng = np.random.default_rng(seed)
@@ -44,7 +57,8 @@ def walk(seed: int = 5, *, shock_after: int = DAYS * 288) -> Market:
         mark_high=high,
         mark_close=close,
         path_source=np.full(n, 3, dtype=np.uint8),
-        open_interest=90_000 + np.cumsum(rng.normal(0, 10, n)),
+        # Every quarter of an hour, from five minutes past on: hours end between two rows.
+        open_interest=np.where(np.arange(n) % 3 == 0, 90_000 + np.cumsum(rng.normal(0, 10, n)), np.nan),
         funding_rate=np.zeros(n),
         flow_offset=np.arange(n + 1, dtype=np.int64) * 8,
         flow_price=price.ravel(),
@@ -76,6 +90,22 @@ SHARE = SHARE / (SHARE.sum() + 6.7)
 
 def known(weights: np.ndarray) -> Parameters:
     return book_parameters(PRIOR, weights)
+
+
+@cache
+def everything() -> Evidence:
+    """Return the evidence of the usual walk, up to its end."""
+    return gather(walk(), HOURS, HOUR, int(walk().history.step_end[-1]))
+
+
+@cache
+def every_way() -> tuple[Evidence, ...]:
+    return gather_all(walk(), HOURS, HOUR, int(walk().history.step_end[-1]))
+
+
+@cache
+def liquidated_by_prior() -> np.ndarray:
+    return liquidated(walk(), known(SHARE)) * np.random.default_rng(9).lognormal(0, 0.5, (2, len(HOURS)))
 
 
 def test_distance_tiers_are_liquidated_at_that_distance() -> None:
@@ -115,8 +145,9 @@ def test_calibrate_finds_the_weights_of_a_known_book() -> None:
     true[[0, 3, 5]] *= 5
     real = liquidated(market, known(true)) * np.random.default_rng(1).lognormal(0, 0.2, (2, len(HOURS)))
     found = calibrate(market, HOURS, HOUR, real, CUT, prior=PRIOR)
-    # Three weeks of hours, less the one that begins before the week of warm-up is over (the first step ends at 00:05).
-    assert found.intervals == 21 * 24 - 1
+    # Three weeks of hours, less the one that begins before the week of warm-up is over (the first step ends at 00:05),
+    # less the last, which ends after the newest open interest.
+    assert found.intervals == 21 * 24 - 2
     assert found.fit.r2.min() > 0.97
     # The prior pulls; how much has a level at all is biased under noise, the shape is not.
     error, prior = np.log(found.fit.weight / true), np.log(SHARE / true)
@@ -132,6 +163,68 @@ def test_calibrate_looks_at_nothing_after_the_cut() -> None:
     first, second = calibrate(market, HOURS, HOUR, real, CUT), calibrate(other, HOURS, HOUR, changed, CUT)
     assert first.parameters == second.parameters
     assert first.intervals == second.intervals
+
+
+@settings(max_examples=8)
+@given(st.integers(22 * 24 * 60, DAYS * 24 * 60))
+def test_calibration_at_any_moment_equals_one_from_what_was_there_by_then(minutes: int) -> None:
+    cut = START + minutes * 60_000_000_000
+    market = walk()
+    real = liquidated_by_prior()
+    # All at once, up to the end, against a market and a record that end at the cut.
+    whole = calibrate_best(every_way(), real, cut)
+    ended = replace(market, history=market.history.until(cut))
+    then = calibrate(ended, HOURS, HOUR, np.where(cut >= HOURS + HOUR, real, np.nan), cut)
+    assert whole.parameters == then.parameters
+    assert (whole.intervals, whole.start, whole.end) == (then.intervals, then.start, then.end)
+    assert whole.end <= cut
+    for name in ("weight", "covariance", "r2"):
+        np.testing.assert_array_equal(getattr(whole.fit, name), getattr(then.fit, name))
+    for name in ("centre", "width", "reach", "quantiles", "scale"):
+        np.testing.assert_array_equal(getattr(whole.scatter, name), getattr(then.scatter, name))
+
+
+def test_bands_cover_what_comes_after_and_weights_are_known_better_with_more_data() -> None:
+    market = walk()
+    rng = np.random.default_rng(4)
+    real = 3 * liquidated(market, known(SHARE)) * rng.lognormal(0, 0.7, (2, len(HOURS)))
+    evidence = everything()
+    found = evidence.calibrate(real, CUT)
+    later = HOURS >= CUT
+    predicted = (evidence.response @ found.fit.weight)[:, later]
+    low, high = found.scatter.band(predicted, 0.9)
+    assert np.mean((real[:, later] >= low) & (real[:, later] <= high)) == pytest.approx(0.9, abs=0.05)
+    # The level that fits best is not that of the totals: bands are of the record, and the scale leads back.
+    assert (found.scatter.scale * predicted.sum(axis=1) / real[:, later].sum(axis=1)) == pytest.approx([1, 1], abs=0.3)
+    less = evidence.calibrate(real, START + 22 * 24 * HOUR)
+    assert found.fit.spread[0] < less.fit.spread[0]
+    # What raises all weights alike does not change the shape.
+    assert np.all(np.linalg.eigvalsh(found.shape_covariance) > -1e-12)
+
+
+@pytest.mark.parametrize(("exponent", "found"), [(0.3, {0.3, 0.5}), (0.7, {0.7})])
+def test_another_speed_of_closing_is_taken_where_the_record_is_plain(exponent: float, found: set[float]) -> None:
+    market = walk()
+    like = replace(DEFAULTS, hazard_exponent=exponent, no_level_hazard=8.0**exponent)
+    true = book_parameters(with_hazards(like), SHARE)
+    real = liquidated(market, true) * np.random.default_rng(3).lognormal(0, 0.3, (2, len(HOURS)))
+    best = calibrate_best(every_way(), real, CUT)
+    assert best.parameters.hazard_exponent in found
+    for tier in best.parameters.tiers or ():
+        assert tier.hazard == pytest.approx(tier.leverage ** float(best.parameters.hazard_exponent or 0))
+
+
+def test_hazards_that_are_written_out_stay() -> None:
+    assert len(every_way()) == 4
+    assert len(gather_all(walk(), HOURS[:1], HOUR, CUT, prior=PRIOR)) == 1
+    assert len(gather_all(walk(), HOURS[:1], HOUR, CUT, prior=replace(DEFAULTS, hazard_exponent=0.0))) == 1
+
+
+def test_calibrate_refuses_a_side_that_does_not_vary() -> None:
+    market = walk()
+    real = liquidated_by_prior()
+    with pytest.raises(NotEnoughData, match="of shorts do not vary"):
+        calibrate(market, HOURS, HOUR, np.stack([real[0], np.zeros(len(HOURS))]), CUT)
 
 
 def test_calibrate_refuses_too_little_data() -> None:

@@ -20,7 +20,7 @@ def made(noise: float, n: int = 3000, seed: int = 2) -> tuple[np.ndarray, np.nda
 
 def test_finds_the_weights_without_noise() -> None:
     response, real = made(0.0)
-    fit = fit_weights(response, real, EQUAL, ridge=1e-9)
+    fit = fit_weights(response, real, EQUAL, spread=1e3)
     np.testing.assert_allclose(fit.weight, TRUE, rtol=1e-3)
     np.testing.assert_allclose(fit.r2, 1, atol=1e-5)
 
@@ -29,7 +29,7 @@ def test_true_shape_lies_within_its_spread() -> None:
     away = []
     for seed in range(12):
         response, real = made(0.6, n=400, seed=seed)
-        fit = fit_weights(response, real, EQUAL, ridge=1e-9)
+        fit = fit_weights(response, real, EQUAL, spread=1e3)
         # The level depends on the noise of small liquidations, the shape does not.
         off = np.log(fit.weight / TRUE)
         away.append((off - off.mean()) / fit.spread)
@@ -39,13 +39,13 @@ def test_true_shape_lies_within_its_spread() -> None:
 def test_a_strong_prior_keeps_its_shape_and_leaves_its_level_to_the_data() -> None:
     response, _ = made(0.0)
     real = response @ (7 * EQUAL)
-    fit = fit_weights(response, real, EQUAL, ridge=1e3)
+    fit = fit_weights(response, real, EQUAL, spread=1e-3)
     np.testing.assert_allclose(fit.weight, 7 * EQUAL, rtol=1e-3)
 
 
 def test_r2_is_that_of_a_regression_on_the_prediction() -> None:
     response, real = made(0.5)
-    fit = fit_weights(response, real, EQUAL, ridge=1e-3)
+    fit = fit_weights(response, real, EQUAL, spread=0.5)
     for side in range(2):
         r = np.corrcoef(log_amount(response[side] @ fit.weight), log_amount(real[side]))[0, 1]
         assert fit.r2[side] == pytest.approx(r * r)
@@ -59,4 +59,4 @@ def test_refuses_what_says_nothing(bad: str) -> None:
     else:
         real[:] = 5.0
     with pytest.raises(ValueError, match="finite" if bad == "nan" else "vary"):
-        fit_weights(response, real, EQUAL, ridge=1e-3)
+        fit_weights(response, real, EQUAL, spread=0.5)

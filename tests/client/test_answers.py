@@ -228,7 +228,12 @@ def test_levels_repr_fits_a_line(ask: Ask, server: Standin) -> None:
 def test_levels_to_dict_mirrors_the_answer(ask: Ask, server: Standin) -> None:
     levels = ask(server.target, "levels", "BTCUSDT", per_tier=True)
     read = json.loads(json.dumps(levels.to_dict()))
-    assert list(read) == ["price", "long", "short", "tiers", "bin_size", "unit", "totals", "provenance", "derived"]
+    bands = ["long_low", "long_high", "short_low", "short_high"]
+    assert list(read) == [
+        *("price", "long", "short", "tiers", "bin_size", "unit", "totals", "provenance", "derived"),
+        *bands,
+    ]
+    assert [read[name] for name in bands] == [None] * 4
     assert read["price"] == levels.price.tolist()
     assert [tier["leverage"] for tier in read["tiers"]] == [3.0, 10.0, 25.0]
     assert read["tiers"][1]["long"] == levels.tiers[10].long.tolist()
@@ -238,6 +243,24 @@ def test_levels_to_dict_mirrors_the_answer(ask: Ask, server: Standin) -> None:
     assert read["provenance"]["parameters"]["tiers"] == [{"leverage": 10.0, "weight": 0.6, "hazard": 1.5}]
     assert read["provenance"]["parameters"]["no_level_weight"] is None
     assert read["derived"] is None
+
+
+def test_bands_are_columns_of_the_levels(ask: Ask, server: Standin) -> None:
+    ends = {"long_low": [1.0, 0.0], "long_high": [4.0, 0.0], "short_low": [0.0, 2.0], "short_high": [0.0, 9.0]}
+    server.answer = levels_message(
+        levels=liquidation_pb2.LevelColumns(price=[10.0, 20.0], long=[2.0, 0.0], short=[0.0, 5.0], **ends)
+    )
+    levels = ask(server.target, "levels", "BTCUSDT", band=0.8, calibration="abc")
+    [request] = server.requests
+    assert (request.query.band, request.query.calibration) == (0.8, "abc")
+    for name, column in ends.items():
+        assert getattr(levels, name).tolist() == column
+        assert not getattr(levels, name).flags.writeable
+    [first, second] = csv.DictReader(io.StringIO(levels.to_csv()))
+    assert {name: [float(first[name]), float(second[name])] for name in ends} == ends
+    server.answer.levels.long_high.append(1.0)
+    with pytest.raises(liqclient.InvalidAnswer, match="long_high"):
+        ask(server.target, "levels", "BTCUSDT", band=0.8)
 
 
 def test_levels_to_csv_reads_back_to_the_same_numbers(ask: Ask, server: Standin) -> None:

@@ -26,10 +26,12 @@ METHODS = [
     "coverage",
     "symbols",
     "models",
+    "calibrations",
+    "scorecard",
     "wait_ready",
     "close",
 ]
-ITERATORS = ["replay", "liquidation_pages", "ingest", "stream", "watch", "publish"]
+ITERATORS = ["replay", "liquidation_pages", "ingest", "calibrate", "stream", "watch", "publish"]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -89,7 +89,9 @@ class StreamServer:
     async def start(self, port: int = 0) -> None:
         self.streams = LevelStreams(Views(self.engine, self._executor), time.time_ns)
         nothing: Any = None
-        servicer = LiquidationServicer(self.engine, nothing, self.streams, nothing, self._executor, time.time_ns)
+        servicer = LiquidationServicer(
+            self.engine, nothing, self.streams, nothing, self._executor, time.time_ns, nothing
+        )
         self._server = grpc.aio.server(interceptors=[AnswerInterceptor()], options=[("grpc.so_reuseport", 0)])
         liquidation_pb2_grpc.add_LiquidationServiceServicer_to_server(servicer, self._server)
         port = self._server.add_insecure_port(f"127.0.0.1:{port}")

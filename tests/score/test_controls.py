@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from liqserver.score import HISTORY, NAMES, Intervals, path_controls, regroup
+from liqserver.score import HISTORY, NAMES, Intervals, by_interval, path_controls
 
 HOUR = 3_600_000_000_000
 
@@ -44,22 +44,48 @@ def test_controls_need_their_history_and_nothing_later() -> None:
     np.testing.assert_array_equal(path_controls(market, 0)[: HISTORY + 10], before[: HISTORY + 10])
 
 
-def test_regroup_takes_whole_intervals_only() -> None:
-    five = HOUR // 12
-    count = 7 + 24 + 3
-    price = 100.0 + np.arange(count)
-    candles = Intervals(HOUR - 7 * five + np.arange(count) * five, price + 1, price - 1, price, np.ones(count))
-    got = regroup(candles, five)
-    np.testing.assert_array_equal(got.open_time, [HOUR, 2 * HOUR])
-    np.testing.assert_array_equal(got.low, [106, 118])
-    np.testing.assert_array_equal(got.high, [119, 131])
-    np.testing.assert_array_equal(got.close, [118, 130])
-    np.testing.assert_array_equal(got.volume, [12, 12])
+def test_controls_of_shorter_intervals_look_back_as_many_hours() -> None:
+    half = HOUR // 2
+    count = 2 * (HISTORY + 2)
+    price = np.full(count, 100.0)
+    market = Intervals(np.arange(count) * half, price.copy(), price.copy(), price.copy(), np.full(count, 8.0))
+    last = count - 1
+    market.low[last - 8] = 97.0  # exactly the earliest of the 4 hours before
+    market.low[last] = 98.0
+    of = dict(zip(NAMES, path_controls(market, 0, half)[last], strict=True))
+    assert of["depth 4 h"] == 0
+    market.low[last - 8], market.low[last - 9] = 100.0, 97.0
+    of = dict(zip(NAMES, path_controls(market, 0, half)[last], strict=True))
+    assert of["depth 4 h"] == pytest.approx(0.02)
+    assert of["depth 12 h"] == 0
+    assert np.isnan(path_controls(market, 0, half)[: 2 * HISTORY]).all()
+    with pytest.raises(ValueError, match="must be a multiple"):
+        path_controls(market, 0, 7 * HOUR // 5)
 
 
-def test_regroup_refuses_a_gap() -> None:
+def test_an_interval_that_is_not_known_leaves_those_that_look_back_at_it_unknown() -> None:
+    market = hours(HISTORY + 30)
+    market.low[HISTORY + 5] = market.high[HISTORY + 5] = np.nan
+    of = path_controls(market, 0)
+    assert np.isfinite(of[HISTORY : HISTORY + 5]).all()
+    assert np.isnan(of[HISTORY + 5 :]).any(axis=1).all()
+
+
+def test_steps_become_intervals() -> None:
     five = HOUR // 12
-    at = np.delete(np.arange(24), 5) * five
-    price = np.ones(len(at))
-    with pytest.raises(ValueError, match="apart"):
-        regroup(Intervals(at, price, price, price, price), five)
+    nan = float("nan")
+    step_end = np.array([HOUR, HOUR + five, HOUR + 7 * five, 2 * HOUR, 2 * HOUR + 1, 4 * HOUR])
+    got = by_interval(
+        step_end,
+        high=np.array([9.0, 3, 7, 5, nan, 8]),
+        low=np.array([0.0, 2, 4, 1, nan, 6]),
+        close=np.array([4.0, 2.5, 5, 3, 3, 7]),
+        volume=np.array([9.0, 1, 2, 4, 8, 16]),
+        open_time=HOUR * np.arange(1, 4),
+        period=HOUR,
+    )
+    # A step belongs to the interval that it ends in, also at its very end; without a price nothing is known.
+    np.testing.assert_array_equal(got.high, [7, nan, 8])
+    np.testing.assert_array_equal(got.low, [1, nan, 6])
+    np.testing.assert_array_equal(got.close, [3, nan, 7])
+    np.testing.assert_array_equal(got.volume, [7, nan, 16])

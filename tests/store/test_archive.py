@@ -84,7 +84,7 @@ def test_known_names_that_are_not_read(path: str, reason: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "BTCUSDT-metrics-2025-12-17.zip.CHECKSUM", "liquidations_1h.csv", "x"],
+    ["README.md", "BTCUSDT-metrics-2025-12-17.zip.CHECKSUM", "liquidations.csv", "x"],
 )
 def test_other_names(name: str) -> None:
     assert parse_file(Path(name)) is None

@@ -56,7 +56,7 @@ def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:
     newer = tmp_path / "newer.duckdb"
     with Database(newer) as db:
         db.cursor().execute("UPDATE meta SET schema_version = 99")
-    with pytest.raises(StoreError, match=r"schema version 99, .* versions 1 to 2: it was written by newer"):
+    with pytest.raises(StoreError, match=r"schema version 99, .* versions 1 to 3: it was written by newer"):
         Database(newer)
     with duckdb.connect(newer) as con:  # it was closed again
         con.execute("UPDATE meta SET schema_version = ?", [SCHEMA_VERSION])
@@ -147,7 +147,8 @@ def test_schema_is_shipped_in_the_wheel(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     ).stdout.split()
     with zipfile.ZipFile(made[-1]) as wheel:
-        assert {"liqserver/store/schema.sql", "liqserver/store/migrations/to_2.sql"} <= set(wheel.namelist())
+        names = {f"liqserver/store/{name}.sql" for name in ("schema", "migrations/to_2", "migrations/to_3")}
+        assert names <= set(wheel.namelist())
 
 
 SCHEMAS = Path(__file__).parent / "schemas"

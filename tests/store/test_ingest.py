@@ -848,7 +848,7 @@ def test_real_ticks_of_three_days(db: Database, shared_data: Path) -> None:
 
 
 def test_real_candles_open_interest_and_funding(db: Database, shared_data: Path) -> None:
-    folder = shared_data / "binance-btc-2025-12"
+    folder = shared_data / "binance-btc-2025-12" / "data"
     report = ingest(db, [folder])
     assert {f.status for f in report.files} == {Status.INGESTED}
     assert all(f.dropped_rows == 0 for f in report.files)
