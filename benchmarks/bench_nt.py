@@ -1,23 +1,32 @@
-"""A month's backtest of minute bars with levels against the same without, and how fast a catalogue is filled."""
+"""Levels in Nautilus Trader: a month's backtest with them against the same without, how fast a catalogue is filled,
+and how long an event takes to a live strategy against how long to a bare reader of the same stream.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import json
 import logging
+import subprocess
+import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nautilus_trader.backtest.config import BacktestEngineConfig
 from nautilus_trader.backtest.engine import BacktestEngine
-from nautilus_trader.config import LoggingConfig
+from nautilus_trader.config import LiveExecEngineConfig, LoggingConfig, TradingNodeConfig
 from nautilus_trader.core.data import Data
+from nautilus_trader.live.node import TradingNode
 from nautilus_trader.model.data import Bar, BarType, DataType
 from nautilus_trader.model.enums import AccountType, OmsType
-from nautilus_trader.model.identifiers import ClientId, InstrumentId, Venue
+from nautilus_trader.model.identifiers import ClientId, InstrumentId, TraderId, Venue
 from nautilus_trader.model.instruments import CryptoPerpetual
 from nautilus_trader.model.objects import Currency, Money
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
@@ -25,10 +34,13 @@ from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
 import liqclient
+from benchmarks.bench_live import PUBLISH, TICK, Market, _drain, _serving
 from benchmarks.rows import Row, row
 from liqclient.nt import (
     CLIENT_ID,
     LevelsQuery,
+    LiqServerDataClientConfig,
+    LiqServerLiveDataClientFactory,
     LiquidationActor,
     LiquidationActorConfig,
     LiquidationLevels,
@@ -48,6 +60,10 @@ from liqserver.store.ingest import ingest
 DAYS = 30
 REPEATS = 5
 GOAL = 1.2
+# Events that live readers are measured with, and seconds from one to the next.
+TICKS = 1_000
+PACE = 0.02
+INSTRUMENT = "BTCUSDT-PERP.BINANCE"
 
 
 class Reader(Strategy):
@@ -92,7 +108,135 @@ def run() -> list[Row]:
             return [
                 *_exports(client, instrument, Path(folder)),
                 *_backtests(client, server.target, instrument, bars, Path(folder)),
+                *_live(Path(folder)),
             ]
+
+
+class Listener(Strategy):
+    """Notes when levels as of which moment came."""
+
+    def __init__(self) -> None:
+        super().__init__(StrategyConfig())
+        self.seen: dict[int, int] = {}
+
+    def on_start(self) -> None:
+        """Subscribe."""
+        self.subscribe_data(
+            DataType(LiquidationLevels),
+            client_id=ClientId(CLIENT_ID),
+            instrument_id=InstrumentId.from_str(INSTRUMENT),
+        )
+
+    def on_data(self, data: Data) -> None:
+        """Note the first of each moment; say when there is something to begin with."""
+        if not self.seen:
+            print("ready", flush=True)
+        self.seen.setdefault(data.ts_event, time.time_ns())
+
+    def on_stop(self) -> None:
+        """Nothing is open."""
+
+
+def _node(target: str) -> None:
+    """Listen by a live node until the pipe closes, then print what was noted."""
+    node = TradingNode(
+        TradingNodeConfig(
+            trader_id=TraderId("BENCH-001"),
+            logging=LoggingConfig(log_level="ERROR"),
+            exec_engine=LiveExecEngineConfig(reconciliation=False),
+            data_clients={CLIENT_ID: LiqServerDataClientConfig(target=target, max_rate=None)},
+            timeout_post_stop=0.1,
+        )
+    )
+    node.add_data_client_factory(CLIENT_ID, LiqServerLiveDataClientFactory)
+    listener = Listener()
+    node.trader.add_strategy(listener)
+    node.build()
+    loop = node.get_event_loop()
+
+    def wait() -> None:
+        sys.stdin.read()
+        loop.call_soon_threadsafe(lambda: loop.create_task(node.stop_async()))
+
+    threading.Thread(target=wait, daemon=True).start()
+    node.run()
+    print(json.dumps(list(listener.seen.items())), flush=True)
+    node.dispose()
+
+
+async def _reader(target: str) -> None:
+    """Listen by the bare stream of a client until the pipe closes, then print what was noted."""
+    seen: dict[int, int] = {}
+    closed = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    async with liqclient.AsyncClient(target) as client:
+
+        async def listen() -> None:
+            async for update in client.stream("BTCUSDT", price_range=0.2):
+                if update.kind != "heartbeat":
+                    if not seen:
+                        print("ready", flush=True)
+                    seen.setdefault(update.book.levels().provenance.as_of, time.time_ns())
+
+        listening = asyncio.create_task(listen())
+        await closed
+        listening.cancel()
+    print(json.dumps(list(seen.items())), flush=True)
+
+
+async def _tick(target: str) -> dict[int, int]:
+    """Publish one trade and one mark price again and again; return when each was sent by its moment."""
+    market = Market(target)
+    sent: dict[int, int] = {}
+    async with liqclient.AsyncClient(target) as client:
+        call: Any = client._linked().channel.stream_stream(PUBLISH)()
+        drained = asyncio.create_task(_drain(call))
+        for _ in range(TICKS + TICKS // 10):
+            batch = market.batch(1, 1, TICK)
+            sent[market.now] = time.time_ns()
+            await call.write(batch)
+            await asyncio.sleep(PACE)
+        await call.done_writing()
+        await drained
+    return sent
+
+
+def _live(folder: Path) -> list[Row]:
+    """Measure a live strategy and a bare reader by the same events; servers and readers in processes of their own."""
+    market, database = folder / "live", folder / "live.duckdb"
+    write_archive(SimulationConfig(days=2, seed=1), market)
+    with Database(database) as db:
+        ingest(db, [market])
+    with _serving(database) as (target, _):
+        readers = {
+            role: subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.bench_nt", role, target],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for role in ("node", "reader")
+        }
+        for reader in readers.values():
+            while (line := reader.stdout.readline()) != "ready\n":
+                assert line, "a reader did not start"
+        sent = asyncio.run(_tick(target))
+        time.sleep(0.5)
+        seen = {}
+        for role, reader in readers.items():
+            told, _ = reader.communicate("")
+            lines = [line for line in told.splitlines() if line.startswith("[[")]
+            seen[role] = dict(json.loads(lines[-1]))
+    moments = [ts for ts in list(sent)[TICKS // 10 :] if ts in seen["node"] and ts in seen["reader"]]
+    rows = []
+    for percentile in (50, 99):
+        value, floor = (
+            float(np.percentile([(seen[role][ts] - sent[ts]) / 1e6 for ts in moments], percentile))
+            for role in ("node", "reader")
+        )
+        name = f"nt live: a trade and a mark price in, levels at on_data, p{percentile}, floor: at a stream's reader"
+        rows.append(row(name, "ms", value, floor, goal=None, n=len(moments)))
+    return rows
 
 
 def _exports(client: liqclient.Client, instrument: CryptoPerpetual, folder: Path) -> list[Row]:
@@ -188,3 +332,13 @@ def _once(instrument: CryptoPerpetual, bars: list[Bar], add: Callable[[BacktestE
     engine.dispose()
     assert reader.bars == len(bars)
     return seconds, reader.levels
+
+
+if __name__ == "__main__":
+    role, address = sys.argv[1:]
+    if role == "node":
+        _node(address)
+    else:
+        import uvloop
+
+        uvloop.run(_reader(address))

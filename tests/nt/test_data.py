@@ -56,28 +56,36 @@ def levels(**changes: Any) -> LiquidationLevels:
 
 def alert(**changes: Any) -> LiquidationAlert:
     plain: dict[str, Any] = {
-        "model": "position_book",
-        "parameters_hash": "71f508f6f0b91cd4",
-        "kind": "cluster_near",
+        "rule": "near",
+        "kind": "near cluster",
         "side": "long",
-        "price": 80.0,
+        "low": 80.0,
+        "high": 90.0,
+        "peak": 80.0,
         "amount": 13.0,
         "unit": "notional",
         "distance": 0.1,
         "reference_price": 100.0,
+        "staleness": None,
+        "message": "the price is near",
         "ts_event": T,
         "ts_init": T + 5,
     }
     return LiquidationAlert(INSTRUMENT, **plain | changes)
 
 
+NO_CLUSTER = dict.fromkeys(("side", "low", "high", "peak", "amount", "distance"))
 SAMPLES = [
     levels(),
     levels(open_interest=None, ts_event=T + 10, ts_init=T + 20),
     levels(prices=[], long=[], short=[], ts_event=T + 20, ts_init=T + 30),
     levels(prices=[0.1 + 0.2], long=[1e-300], short=[1e15], unit="qty", ts_event=T + 30, ts_init=T + 40),
 ]
-ALERTS = [alert(), alert(kind="cluster_swept", side="short", unit="qty", ts_event=T + 6, ts_init=T + 7)]
+ALERTS = [
+    alert(),
+    alert(kind="cluster swept", side="short", unit="qty", ts_event=T + 6, ts_init=T + 7),
+    alert(**NO_CLUSTER, kind="stale", staleness=9, ts_event=T + 7, ts_init=T + 8),
+]
 
 
 def test_types_are_data_of_nautilus_and_their_names_are_no_prefix_of_one_another() -> None:
@@ -151,7 +159,7 @@ def test_levels_that_make_no_sense_are_refused(changes: dict[str, Any], message:
 
 
 def test_alert_of_no_side_is_refused() -> None:
-    with pytest.raises(ValueError, match="side must be long or short, was 'both'"):
+    with pytest.raises(ValueError, match="side must be long, short or None, was 'both'"):
         alert(side="both")
 
 

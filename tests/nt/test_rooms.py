@@ -27,11 +27,14 @@ def test_server_nowhere_imports_nautilus_but_in_its_command() -> None:
     assert found <= {Path("cli/nt.py")}
 
 
-@pytest.mark.parametrize("name", ["_payload.py", "_codec.py", "_query.py"])
+CORE = ("_payload", "_codec", "_query", "_constants", "_connect", "_live", "_publisher")
+
+
+@pytest.mark.parametrize("name", CORE)
 def test_core_knows_no_version_of_nautilus(name: str) -> None:
-    names = _imports(ROOM / name)
+    names = _imports(ROOM / f"{name}.py")
     assert "nautilus_trader" not in names
-    core = {"liqclient.nt._payload", "liqclient.nt._codec", "liqclient.nt._query"}
+    core = {f"liqclient.nt.{of}" for of in CORE}
     assert {of for of in names if of.startswith("liqclient.nt")} <= core
 
 

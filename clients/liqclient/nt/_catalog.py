@@ -13,12 +13,10 @@ from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from liqclient._client import Client
 from liqclient._types import Time
+from liqclient.nt._constants import CLIENT_ID
 from liqclient.nt._data import LiquidationLevels
 from liqclient.nt._feed import replay_levels
 from liqclient.nt._query import LevelsQuery
-
-CLIENT_ID = "LIQSERVER"
-"""Data client that levels of a catalogue are fed through."""
 
 # Levels of a month by the minute are several files of some 10 MB.
 _FILE_ROWS = 4096

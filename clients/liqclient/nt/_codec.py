@@ -13,23 +13,26 @@ from numpy.typing import NDArray
 from liqclient.nt._payload import AlertPayload, LevelsPayload
 
 _COLUMNS = ("prices", "long", "short")
-_TEXT = {"model", "parameters_hash", "inputs_hash", "unit", "kind", "side"}
+_TEXT = {"model", "parameters_hash", "inputs_hash", "unit", "rule", "kind", "side", "message"}
 _WHOLE = {"staleness", "ts_event", "ts_init"}
-_NULLABLE = {"open_interest"}
+_NULLABLE = {
+    LevelsPayload: {"open_interest"},
+    AlertPayload: {"side", "low", "high", "peak", "amount", "distance", "staleness"},
+}
 
 
-def _field(name: str) -> pa.Field:
+def _field(name: str, nullable: bool) -> pa.Field:
     if name in _COLUMNS:
         kind = pa.list_(pa.field("item", pa.float64(), nullable=False))
     elif name in _TEXT:
         kind = pa.string()
     else:
         kind = pa.int64() if name in _WHOLE else pa.float64()
-    return pa.field(name, kind, nullable=name in _NULLABLE)
+    return pa.field(name, kind, nullable=nullable)
 
 
 def _schema(payload: type[LevelsPayload] | type[AlertPayload]) -> pa.Schema:
-    fields = [_field(name) for name in payload._FIELDS]
+    fields = [_field(name, name in _NULLABLE[payload]) for name in payload._FIELDS]
     return pa.schema([pa.field("instrument_id", pa.string(), nullable=False), *fields])
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from liqclient._alerts import Alert
 from liqclient._answers import Cluster, Levels
 from liqclient._errors import InvalidAnswer
 from liqclient._types import Unit
@@ -377,7 +378,7 @@ class LevelsPayload(_Payload):
 
 
 class AlertPayload(_Payload):
-    """One event around liquidation levels.
+    """One event around liquidation levels, as a rule asked for it.
 
     Parameters
     ----------
@@ -386,39 +387,46 @@ class AlertPayload(_Payload):
 
     Attributes
     ----------
-    model, parameters_hash
-        Of the levels it is about.
+    rule
+        Name of the rule.
     kind
-        What happened, as the server names it.
+        What happened: `liqclient.AlertKind`.
     side
-        Side of the positions it is about: ``long`` or ``short``.
-    price
-        Level it is about, quote units.
+        Side of the positions it is about, ``long`` or ``short``; None for stale and fresh data.
+    low, high, peak
+        Left edge, right edge and densest price of the cluster it is about, quote units; None where it is of none.
     amount
-        What would be, or was, liquidated there, in `unit`.
+        What the cluster holds, or was liquidated, in `unit`; None for stale and fresh data.
     unit
         ``notional`` in quote units, ``qty`` in base units.
     distance
-        From the reference price to ``price``, as a fraction of the reference price, not negative.
+        From the reference price to the cluster, as a fraction of the reference price; None where there is none.
     reference_price
         Price at ``ts_event``, quote units.
+    staleness
+        Nanoseconds, age of the oldest input that the model needs; None unless data are stale or fresh again.
+    message
+        One sentence for people.
 
     Raises
     ------
     ValueError
-        If ``ts_init`` is not later than ``ts_event``, or ``side`` is neither.
+        If ``ts_init`` is not later than ``ts_event``, or ``side`` is none of them.
     """
 
     _FIELDS = (
-        "model",
-        "parameters_hash",
+        "rule",
         "kind",
         "side",
-        "price",
+        "low",
+        "high",
+        "peak",
         "amount",
         "unit",
         "distance",
         "reference_price",
+        "staleness",
+        "message",
         "ts_event",
         "ts_init",
     )
@@ -427,36 +435,76 @@ class AlertPayload(_Payload):
         self,
         instrument_id: object,
         *,
-        model: str,
-        parameters_hash: str,
+        rule: str,
         kind: str,
-        side: PositionSideName,
-        price: float,
-        amount: float,
+        side: PositionSideName | None,
+        low: float | None,
+        high: float | None,
+        peak: float | None,
+        amount: float | None,
         unit: Unit,
-        distance: float,
+        distance: float | None,
         reference_price: float,
+        staleness: int | None,
+        message: str,
         ts_event: int,
         ts_init: int,
     ) -> None:
-        if side not in ("long", "short"):
-            raise ValueError(f"side must be long or short, was {side!r}")
+        if side not in ("long", "short", None):
+            raise ValueError(f"side must be long, short or None, was {side!r}")
         self._instrument = str(instrument_id)
-        self.model = model
-        self.parameters_hash = parameters_hash
+        self.rule = rule
         self.kind = kind
-        self.side: PositionSideName = side
-        self.price = price
+        self.side: PositionSideName | None = side
+        self.low = low
+        self.high = high
+        self.peak = peak
         self.amount = amount
         self.unit: Unit = unit
         self.distance = distance
         self.reference_price = reference_price
+        self.staleness = staleness
+        self.message = message
         self._set_times(ts_event, ts_init)
+
+    @classmethod
+    def from_alert(cls, alert: Alert, instrument_id: object, *, unit: Unit, ts_init: int) -> Self:
+        """Return an alert of `liqclient.Client.watch` in this shape.
+
+        Parameters
+        ----------
+        alert
+            The alert.
+        instrument_id
+            Instrument it is about.
+        unit
+            Unit that was watched in.
+        ts_init
+            UNIX nanoseconds: when it was available.
+        """
+        of = alert.cluster
+        return cls(
+            instrument_id,
+            rule=alert.rule,
+            kind=alert.kind,
+            side=alert.side,
+            low=of.low if of else None,
+            high=of.high if of else None,
+            peak=of.peak if of else None,
+            amount=alert.amount,
+            unit=unit,
+            distance=of.distance if of else None,
+            reference_price=alert.current_price,
+            staleness=alert.staleness,
+            message=alert.message,
+            ts_event=alert.as_of,
+            ts_init=ts_init,
+        )
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self._instrument}, {self.kind}, {self.side} {self.amount:g} at {self.price:g}, "
-            f"{self.unit}, distance={self.distance:g}, ts_event={self._ts_event}, ts_init={self._ts_init})"
+            f"{type(self).__name__}({self._instrument}, {self.rule}: {self.message!r}, "
+            f"ts_event={self._ts_event}, ts_init={self._ts_init})"
         )
 
 
