@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +25,10 @@ def demo(
     days: Annotated[int, typer.Option(help="Days to simulate.", min=1, max=60)] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the simulation.")] = 1,
 ) -> None:
-    """Archive files in, liquidation levels out over gRPC, once from end to end; ends by itself."""
+    """Archive files in, liquidation levels out over gRPC, once from end to end; ends by itself.
+
+    Its last lines are commands to go on with, the dashboard first.
+    """
     from liqserver.cli.ingest import ingest
     from liqserver.cli.query import ladder_bin_size, print_levels
     from liqserver.rpc.server import EmbeddedServer
@@ -63,13 +68,24 @@ def demo(
         _step("5  how long a call takes, milliseconds")
         _latencies(client, symbol, answer)
     console.print(f"\ndone in {time.perf_counter() - began:.0f} s. Look at the chart: [bold]{chart}[/bold]")
-    console.print(
-        "Next, with .venv/bin first on your PATH:\n"
-        f"  liqserver levels {symbol.symbol} --db {database} --range 0.05\n"
-        f"  liqserver levels {symbol.symbol} --db {database} --per-tier --format csv\n"
-        f"  liqserver serve --db {database}        then ask from elsewhere: liqserver levels {symbol.symbol}\n"
-        "  liqserver --help",
-    )
+    command, there = _command(), shlex.quote(str(database))
+    console.print("See it all in the browser, map, heatmap, liquidations and models, until Ctrl-C:", highlight=False)
+    # One line each, however narrow the terminal: they are to be copied.
+    for line in (
+        f"serve --db {there} --dashboard",
+        "",
+        f"levels {symbol.symbol} --db {there} --range 0.05",
+        f"levels {symbol.symbol} --db {there} --per-tier --format csv",
+        "--help",
+    ):
+        text = f"  {command} {line}" if line else "Or in the terminal:"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _command() -> str:
+    """Return what runs liqserver from here, as this run was begun."""
+    began = Path(sys.argv[0])
+    return shlex.quote(str(began)) if began.stem == "liqserver" else f"{shlex.quote(sys.executable)} -m liqserver.cli"
 
 
 def _step(text: str) -> None:

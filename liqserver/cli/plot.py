@@ -51,7 +51,6 @@ from liqserver.cli.output import console, errors_console
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from liqclient.plot import Theme
 
 app = typer.Typer(
     help="Answers as figures: an HTML page to look into, or a picture.",
@@ -61,6 +60,8 @@ app = typer.Typer(
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _RENDER_SECONDS = 120
+# A score over months takes long on a machine that has other things to do.
+_SCORE_SECONDS = 600.0
 _SUFFIXES = (".html", ".png", ".svg", ".json")
 # Our page, so that a figure neither leaves the machine at a click nor shows whose library draws it.
 _CONFIG = {"responsive": True, "displaylogo": False, "showSendToCloud": False}
@@ -171,7 +172,7 @@ def levels(
             derived=True,
             parameters=parameters,
         )
-    figures.write(figures.plot.levels_figure(answer, theme=figures.theme))
+    figures.write(figures.plot.levels_figure(answer, **figures.dressed))
 
 
 @app.command()
@@ -227,7 +228,7 @@ def heatmap(
             unit=unit.value,
             parameters=parameters,
         )
-    figures.write(figures.plot.heatmap_figure(answer, theme=figures.theme, log_colour=log))
+    figures.write(figures.plot.heatmap_figure(answer, **figures.dressed, log_colour=log))
 
 
 @app.command()
@@ -258,7 +259,7 @@ def liquidations(
             client.liquidation_pages(symbol, venue=venue, start=start, end=end, side=side.value, interval=interval)
         )
     figures.write(
-        figures.plot.liquidations_figure(pages, symbol=symbol, interval=interval, unit=unit.value, theme=figures.theme)
+        figures.plot.liquidations_figure(pages, symbol=symbol, interval=interval, unit=unit.value, **figures.dressed)
     )
 
 
@@ -296,7 +297,7 @@ def compare(
         answer = client.compare(
             symbol, model, venue=venue, as_of=as_of, bin_size=bin_size, price_range=price_range, unit=unit.value
         )
-    figures.write(figures.plot.compare_figure(answer, theme=figures.theme))
+    figures.write(figures.plot.compare_figure(answer, **figures.dressed))
 
 
 @app.command()
@@ -336,7 +337,53 @@ def audit(
             unit=unit.value,
             parameters=parameters,
         )
-    figures.write(figures.plot.audit_figure(answer, theme=figures.theme))
+    figures.write(figures.plot.audit_figure(answer, **figures.dressed))
+
+
+@app.command()
+def scorecard(
+    symbol: SymbolArgument,
+    cut: Annotated[
+        int, moment(f"Fit on what begins before this moment, score the rest: {MOMENT}. A whole interval.", "--cut")
+    ],
+    venue: VenueOption = "",
+    start: Annotated[
+        int | None, moment("Fit from this moment on; a week after the data begins if not given.", "--from")
+    ] = None,
+    end: Annotated[int | None, moment("Score until this moment; the newest data if not given.", "--to")] = None,
+    every: Annotated[int, length("Length of an interval, 1m to 4h.", "1h")] = HOUR,
+    models: Annotated[
+        str,
+        typer.Option(
+            help="Models, separated by commas; all: each with its defaults and with its original's formula.",
+            autocompletion=complete_model,
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = "all",
+    output: OutputFileOption = None,
+    theme: ThemeOption = ThemeChoice.SAFE,
+    width: WidthOption = 1200,
+    scale: ScaleOption = 2.0,
+    cdn: CdnOption = False,
+    open_it: OpenOption = False,
+    target: TargetOption = None,
+    db: DbOption = None,
+) -> None:
+    """What each model adds to what price alone says of real liquidations, beside ablations and baselines.
+
+    `liqserver score` has the numbers, docs/accuracy.md what they mean.
+
+    For example `liqserver plot scorecard BTCUSDT --cut 2026-01-20T00:00Z -o scorecard.png`.
+    """
+    chosen = None if models == "all" else [name.strip() for name in models.split(",") if name.strip()]
+    if chosen is not None and not chosen:
+        raise typer.BadParameter(f"--models was {models!r}, must be all, or models separated by commas")
+    figures = _Figures(symbol, "scorecard", output, theme, (width, scale), cdn, open_it)
+    with connected(target, db) as client:
+        answer = client.scorecard(
+            symbol, cut=cut, start=start, end=end, venue=venue, models=chosen, interval=every, timeout=_SCORE_SECONDS
+        )
+    figures.write(figures.plot.scorecard_figure(answer, **figures.dressed))
 
 
 class _Figures:
@@ -346,12 +393,12 @@ class _Figures:
     ----------
     plot
         The functions that draw.
-    theme
-        Colours.
+    dressed
+        What each of them is told of how to look.
     """
 
     plot: Any
-    theme: Theme
+    dressed: dict[str, Any]
 
     def __init__(
         self,
@@ -388,7 +435,11 @@ class _Figures:
                 raise
             raise _failure('figures need plotly: pip install "liqserver[plot]"') from None
         self.plot = liqclient.plot
-        self.theme = liqclient.plot.THEMES[theme.value]
+        self._theme = liqclient.plot.THEMES[theme.value]
+        self.dressed = {"theme": self._theme}
+        if suffix in (".png", ".svg"):
+            # Pages are for phones as well.
+            self.dressed["width"] = self._width
 
     def write(self, figure: Any) -> None:  # noqa: ANN401 - plotly has no types
         """Write the figure, say where, and open it if wanted."""
@@ -412,7 +463,7 @@ class _Figures:
         )
         # The title's text is escaped for markup already, but for the markup that makes it bold.
         title = re.sub(r"</?b>", "", figure.layout.title.text)
-        return _PAGE.format(title=title, background=self.theme.background, figure=drawn)
+        return _PAGE.format(title=title, background=self._theme.background, figure=drawn)
 
     def _picture(self, figure: Any, kind: str) -> bytes:  # noqa: ANN401
         """Let Chromium draw the page and hand back what Plotly makes of it."""

@@ -6,18 +6,25 @@ import asyncio
 import logging
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liqserver.cli.ingest import MemoryOption
 from liqserver.cli.options import DatabaseOption
 from liqserver.cli.output import errors_console
-from liqserver.config import DEFAULT_HOST, DEFAULT_PORT, default_db
+from liqserver.config import DEFAULT_DASHBOARD_PORT, DEFAULT_HOST, DEFAULT_PORT, default_db
 from liqserver.store.database import DEFAULT_MEMORY_LIMIT
 
+if TYPE_CHECKING:
+    from liqserver.rpc.server import Server
+
 _SECURITY_PANEL = "Who may ask"
+_DASHBOARD_PANEL = "In the browser"
 
 
 def _file(text: str) -> Any:  # noqa: ANN401 - what typer returns for an option
@@ -47,6 +54,20 @@ def serve(
             rich_help_panel=_SECURITY_PANEL,
         ),
     ] = False,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard",
+            help="Serve the dashboard to browsers of this machine as well; see `liqserver dashboard`.",
+            rich_help_panel=_DASHBOARD_PANEL,
+        ),
+    ] = False,
+    dashboard_port: Annotated[
+        int,
+        typer.Option(
+            help="Port of the dashboard; 0 for a free one.", min=0, max=65535, rich_help_panel=_DASHBOARD_PANEL
+        ),
+    ] = DEFAULT_DASHBOARD_PORT,
     memory_limit: MemoryOption = DEFAULT_MEMORY_LIMIT,
     print_target: Annotated[
         bool, typer.Option("--print-target", help="Print the address to standard output once ready, for scripts.")
@@ -65,8 +86,21 @@ def serve(
     if (tls_cert is None) != (tls_key is None) or (tls_client_ca is not None and tls_cert is None):
         raise typer.BadParameter("give --tls-cert and --tls-key together, and both with --tls-client-ca")
 
+    if dashboard:
+        _check_dashboard(tls_cert, tls_client_ca, tokens)
+    pages = ExitStack()
+    without_page = False
+
     def started(server: Server) -> None:
+        nonlocal without_page
         errors_console.print(f"liqserver listens on [bold]{server.target}[/bold], database {path}")
+        if dashboard:
+            try:
+                pages.enter_context(_page(server, host, dashboard_port))
+            except typer.Exit:
+                without_page = True
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
         if print_target:
             print(server.target, flush=True)  # noqa: T201 - what a script reads
 
@@ -78,7 +112,7 @@ def serve(
         # As whoever runs it would end it; from whichever thread writes.
         os.kill(os.getpid(), signal.SIGTERM)
 
-    with Database(path, memory_limit=memory_limit) as database:
+    with Database(path, memory_limit=memory_limit) as database, pages:
         database.when_lost = stop
         try:
             server = Server(
@@ -98,4 +132,33 @@ def serve(
             "the server again; nothing that was in is lost"
         )
         raise typer.Exit(1)
+    if without_page:
+        raise typer.Exit(1)
     errors_console.print("stopped")
+
+
+def _check_dashboard(tls_cert: Path | None, tls_client_ca: Path | None, tokens: Path | None) -> None:
+    """Refuse what the dashboard could not ask the server for: it is a client like any other."""
+    if tls_client_ca is not None:
+        raise typer.BadParameter("--dashboard has no certificate of a client to show: leave it or --tls-client-ca out")
+    for given, option, name in ((tls_cert, "--tls-cert", "LIQSERVER_TLS_CA"), (tokens, "--tokens", "LIQSERVER_TOKEN")):
+        if given is not None and not os.environ.get(name):
+            raise typer.BadParameter(f"--dashboard asks as a client does: with {option} it needs {name} set")
+
+
+@contextmanager
+def _page(server: Server, host: str, port: int) -> Iterator[None]:
+    """Serve the dashboard from a thread of this process while the block runs."""
+    from liqserver.cli.dashboard import dashboard_of
+
+    # Who listens on every address is on this one too.
+    at = DEFAULT_HOST if host in ("0.0.0.0", "::", "[::]") else server.target.rpartition(":")[0]  # noqa: S104
+    with dashboard_of(f"{at}:{server.target.rpartition(':')[2]}", port) as page:
+        thread = threading.Thread(target=page.serve_forever, name="dashboard")
+        thread.start()
+        errors_console.print(f"its dashboard is at [bold]{page.url}[/bold]")
+        try:
+            yield
+        finally:
+            page.shutdown()
+            thread.join()

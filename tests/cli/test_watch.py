@@ -217,7 +217,9 @@ class Terminal:
         """Return what was shown so far, without colours, as soon as ``wanted`` was."""
         end = time.monotonic() + seconds
         while not re.search(wanted, self.text):
-            assert time.monotonic() < end, self.text
+            if time.monotonic() > end:
+                self._process.kill()
+                raise AssertionError(self.text)
             self._read(0.2)
         return self.text
 

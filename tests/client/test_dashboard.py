@@ -1,20 +1,15 @@
-"""The page in a browser: its HTTP side alone, and as Chromium shows it, against real servers."""
+"""The dashboard's HTTP side and its command, against real servers; `tests.browser` has the page."""
 
 from __future__ import annotations
 
 import base64
-import fcntl
-import itertools
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPResponse
@@ -26,28 +21,14 @@ import numpy as np
 import pytest
 
 import liqclient
-from liqclient.dashboard import Dashboard
 from liqclient.dashboard._question import VIEWS, read_question
 from liqclient.plot import CLASSIC_DARK, SAFE
-from liqserver.store.events import archive_batches
+from liqserver.store.database import Database
 from liqserver.store.history import MINUTE
+from liqserver.store.ingest import ingest
+from tests.browser.pages import showing
 from tests.rpc.streaming import served as growing_server
 from tests.rpc.streaming import until
-from tests.rpc.test_publish import events
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@contextmanager
-def showing(target: str) -> Iterator[Dashboard]:
-    with liqclient.Client(target) as client, Dashboard(client, port=0) as page:
-        thread = threading.Thread(target=page.serve_forever)
-        thread.start()
-        try:
-            yield page
-        finally:
-            page.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +146,9 @@ def test_state_lists_symbols_with_their_age_and_models_with_their_parameters(pag
         ("map?symbol=BTCUSDT&theme=pink", 400, "theme: must be one of safe, safe-dark, classic, classic-dark"),
         ("map?symbol=BTCUSDT&binsize=5", 400, "binsize is no field of the page"),
         ("map?symbol=BTCUSDT&unit=qty&unit=qty", 400, "unit must be given once"),
-        ("map", 400, "symbol must be given"),
+        ("map?width=20", 400, "width: must be 200 to 20000 pixels, was 20"),
+        ("compare?p.nosuch.kappa=0.5", 400, "p.nosuch: nosuch is not compared, must be one of position_book, "),
+        ("compare?p.position_book.kapa=0.5", 400, "p.position_book.kapa is no field of the page"),
         ("heatmap?symbol=BTCUSDT&model=pyliqmap", 400, "pyliqmap"),
         ("heatmap?symbol=BTCUSDT&lookback=1y", 400, "lookback: "),
         ("pie?symbol=BTCUSDT", 400, "view must be one of map, heatmap, liquidations, compare, coverage, was 'pie'"),
@@ -187,10 +170,33 @@ def test_a_query_becomes_a_question() -> None:
     )
     assert full.models == ("a", "b")
     assert not full.per_tier
+    compared = read_question("p.pyliqmap.lookback=4h&p.kappa=0.5&p.ensemble.top_n=")
+    assert compared.compared == {"pyliqmap": liqclient.Parameters(lookback="4h")}
+    assert compared.parameters == liqclient.Parameters(kappa=0.5)
+
+
+def test_the_first_symbol_is_shown_where_none_is_named(page: str) -> None:
+    answer = asked(page, "/api/figure/map")[1]
+    assert (answer["facts"]["venue"], answer["facts"]["symbol"]) == ("BINANCE", "BTCUSDT")
+
+
+def test_a_wide_figure_has_fewer_lines_above_it_and_the_same_marks(page: str) -> None:
+    narrow, wide = (asked(page, f"/api/figure/map?width={width}")[1]["figure"] for width in (390, 1200))
+    lines = [of["layout"]["title"]["subtitle"]["text"].split("<br>") for of in (narrow, wide)]
+    assert " ".join(lines[0]) == " ".join(lines[1])
+    assert len(lines[0]) > len(lines[1])
+    assert narrow["data"] == wide["data"]
+
+
+def plotly_script(page: str) -> str:
+    with got(page, "/") as response:
+        found = re.search(r'src="(/plotly-[0-9.]+\.min\.js)"', response.read().decode())
+    assert found is not None
+    return found[1]
 
 
 def test_files_come_from_the_page_alone_and_policy_forbids_anything_else(page: str) -> None:
-    for path, least in (("/", 1_000), ("/app.js", 5_000), ("/style.css", 1_000), ("/plotly.min.js", 1_000_000)):
+    for path, least in (("/", 1_000), ("/app.js", 5_000), ("/style.css", 1_000), (plotly_script(page), 1_000_000)):
         with got(page, path) as response:
             text = response.read().decode()
             policy = response.getheader("Content-Security-Policy", "")
@@ -198,7 +204,9 @@ def test_files_come_from_the_page_alone_and_policy_forbids_anything_else(page: s
         assert len(text) > least
         assert "default-src 'none'" in policy
         assert "http" not in policy
-        if path != "/plotly.min.js":
+        # plotly.js names another file in another version, and may be kept; all else is asked for anew.
+        assert response.getheader("Cache-Control", "").endswith("immutable" if "plotly" in path else "no-store")
+        if "plotly" not in path:
             assert "http://" not in text
             assert "https://" not in text
     with got(page, "/../_server.py") as response:
@@ -315,288 +323,68 @@ def test_a_port_in_use_is_an_error(market_server: str) -> None:
             assert f"cannot listen on port {port}" in process.stderr.read()
 
 
-# --- the browser -----------------------------------------------------------------------------------------------
-
-
-class Browser:
-    """Chromium, driven over a pipe in its own protocol."""
-
-    def __init__(self, profile: Path) -> None:
-        ours, theirs = os.pipe(), os.pipe()
-        # Chromium reads 3 and writes 4; high numbers keep the two from lying there already.
-        reads, writes = (fcntl.fcntl(fd, fcntl.F_DUPFD, 60) for fd in (ours[0], theirs[1]))
-        os.close(ours[0])
-        os.close(theirs[1])
-        line = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
-        line += ["--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
-        self._process = subprocess.Popen(
-            ["bash", "-c", f'exec "$@" 3<&{reads} 4>&{writes}', "bash", *line],
-            pass_fds=(reads, writes),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(reads)
-        os.close(writes)
-        self._write, self._read = os.fdopen(ours[1], "wb"), os.fdopen(theirs[0], "rb")
-        self._ids = itertools.count(1)
-        self._session: str | None = None
-        self._buffer = b""
-        self.requested: list[str] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.call("Page.enable")
-        self.call("Network.enable")
-        self.size(1200, 900)
-
-    def call(self, method: str, **parameters: Any) -> Any:
-        number = next(self._ids)
-        message = {"id": number, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
-        self._write.write(json.dumps(message).encode() + b"\0")
-        self._write.flush()
-        while (answer := self._message()).get("id") != number:
-            if answer.get("method") == "Network.requestWillBeSent":
-                self.requested.append(answer["params"]["request"]["url"])
-        assert "error" not in answer, answer
-        return answer["result"]
-
-    def size(self, width: int, height: int) -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
-        )
-
-    def open(self, url: str) -> None:
-        self.call("Page.navigate", url=url)
-
-    def run(self, script: str) -> Any:
-        """Return what a script evaluates to."""
-        answer = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def wait(self, script: str, seconds: float = 20) -> Any:
-        """Return what a script evaluates to once that is true."""
-        end = time.monotonic() + seconds
-        while not (value := self.run(f"Boolean(document.body) && ({script})")):
-            words = "document.body?.innerText.slice(0, 1500)"
-            assert time.monotonic() < end, f"it did not become so: {script}\n{self.run(words)}"
-            time.sleep(0.05)
-        return value
-
-    def picture(self, path: Path) -> None:
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
-
-    def close(self) -> None:
-        self._session = None
-        self.call("Browser.close")
-        self._process.wait(20)
-        self._write.close()
-        self._read.close()
-
-    def _message(self) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            read = os.read(self._read.fileno(), 1 << 16)
-            assert read, "the browser has ended"
-            self._buffer += read
-        one, _, self._buffer = self._buffer.partition(b"\0")
-        message: dict[str, Any] = json.loads(one)
-        return message
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on the PATH to show the page in")
-    running = Browser(tmp_path_factory.mktemp("profile"))
-    try:
-        yield running
-    finally:
-        running.close()
-
-
-MARKS = """(() => {
-    const count = what => document.querySelectorAll("#chart " + what).length;
-    return {bars: count(".barlayer .point path"), cells: count(".heatmaplayer image"),
-            lines: count(".scatterlayer path.js-line"), shapes: count(".shapelayer path"),
-            words: document.querySelector("#chart")?.textContent ?? "" };
-})()"""
-DRAWN = "document.querySelector('#chart .gtitle')?.textContent"
-SAID = "document.getElementById('words').textContent"
-CONNECTION = "document.getElementById('connection').textContent"
-
-
-@pytest.mark.parametrize(
-    ("view", "title", "marks"),
-    [
-        ("map", "BINANCE:BTCUSDT liquidation levels", {"bars": 100, "lines": 2, "shapes": 1}),
-        ("heatmap", "BINANCE:BTCUSDT liquidation levels over time", {"bars": 50, "cells": 2}),
-        ("liquidations", "BTCUSDT recorded liquidations", {"bars": 20, "lines": 2}),
-        ("compare", "BINANCE:BTCUSDT models compared", {"lines": 8, "cells": 1, "shapes": 5}),
-        ("coverage", "BINANCE:BTCUSDT coverage", {"bars": 6}),
-    ],
-)
-def test_every_tab_draws_its_marks(browser: Browser, page: str, view: str, title: str, marks: dict[str, int]) -> None:
-    browser.open(f"{page}?range=0.1")
-    browser.wait(DRAWN)
-    browser.run(f"document.querySelector('[data-view={view}]').click()")
-    browser.wait(f"{DRAWN} === {json.dumps(title)}")
-    drawn = browser.run(MARKS)
-    for kind, least in marks.items():
-        assert drawn[kind] >= least, (kind, drawn)
-    assert browser.run("document.querySelectorAll('[aria-selected=true]').length") == 1
-    # The default view needs no word in the URL.
-    assert (f"view={view}" in browser.run("location.search")) == (view != "map")
-    assert "Newest trades: 2025-09-03 00:00Z" in browser.run(CONNECTION)
-    assert "(stale)" in browser.run(CONNECTION)
-    assert browser.run("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-    if view == "coverage":
-        assert browser.run("document.querySelectorAll('#rows tr').length") == 7
-    outside = [url for url in browser.requested if not url.startswith(("data:", "blob:", "http://127.0.0.1:"))]
-    assert not outside
-
-
-def test_state_in_the_url_is_what_is_shown(browser: Browser, page: str) -> None:
-    query = "range=0.05&bin_size=100&as_of=2025-09-02T12:00Z&p.kappa=0.5&theme=classic-dark&per_tier=0&unit=qty"
-    browser.open(f"{page}?{query}")
-    browser.wait(DRAWN)
-    words = browser.run(MARKS)["words"]
-    assert "as of 2025-09-02 12:00Z" in words
-    assert "bins of 100" in words
-    assert "contracts, base units" in words
-    assert browser.run("chart.data.filter(of => of.type === 'bar').map(of => of.name).join()") == "all,all"
-    assert browser.run("chart.data[0].marker.color") == CLASSIC_DARK.long
-    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
-    fields = browser.run("['range','bin_size','as_of','theme','p.kappa'].map(name => form.elements[name].value)")
-    assert fields == ["0.05", "100", "2025-09-02T12:00Z", "classic-dark", "0.5"]
-    assert browser.run("at('parameters').open")
-    assert browser.run("form.per_tier.checked") is False
-    # The slider stands where the moment is.
-    assert browser.run("+slider.value") == 1_756_814_400_000
-
-
-def test_controls_change_the_url_and_the_figure(browser: Browser, page: str) -> None:
-    browser.open(f"{page}?range=0.1")
-    browser.wait(DRAWN)
-
-    def put(name: str, value: str) -> None:
-        change = "dispatchEvent(new Event('change', {bubbles: true}))"
-        browser.run(f"(of => {{ of.value = {json.dumps(value)}; of.{change}; }})(form.elements[{json.dumps(name)}])")
-
-    put("bin_size", "200")
-    browser.wait("document.querySelector('#chart').textContent.includes('bins of 200')")
-    put("model", "pyliqmap")
-    browser.wait("document.querySelector('#chart').textContent.includes('model pyliqmap')")
-    assert browser.run("[...at('fields').querySelectorAll('input')].map(of => of.name)") == [
-        f"p.{name}" for name in ("lookback", "gross_value", "top_n", "portion", "tiers", "compat")
-    ]
-    before = browser.run("document.querySelector('#chart .gtitle-subtitle').textContent")
-    put("p.lookback", "4h")
-    browser.wait(f"document.querySelector('#chart .gtitle-subtitle').textContent !== {json.dumps(before)}")
-    browser.run("slider.value = 1756814400000; slider.dispatchEvent(new Event('change', {bubbles: true}))")
-    browser.wait("document.querySelector('#chart').textContent.includes('as of 2025-09-02 12:00Z')")
-    query = browser.run("Object.fromEntries(state())")
-    assert query == {
-        "range": "0.1",
-        "bin_size": "200",
-        "model": "pyliqmap",
-        "p.lookback": "4h",
-        "as_of": "2025-09-02T12:00Z",
-    }
-    browser.run("at('newest').click()")
-    browser.wait("document.querySelector('#chart').textContent.includes('as of 2025-09-03 00:00Z')")
-
-
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
-        ("bin_size=7", "must be a multiple of the base bin"),
-        ("as_of=yesterday", "as_of: "),
-        ("symbol=NONE", "symbol 'NONE' is not known; known: BINANCE:BTCUSDT"),
-        ("view=heatmap&model=pyliqmap", "pyliqmap"),
-        ("view=pie", "There is no view pie"),
-        ("live=1&as_of=2025-09-02T00:00Z", "live: must be off"),
-    ],
-)
-def test_what_cannot_be_shown_is_said_in_words(browser: Browser, page: str, query: str, said: str) -> None:
-    browser.open(f"{page}?{query}")
-    browser.wait(f"{SAID}.includes({json.dumps(said)})")
-    assert browser.run("document.querySelectorAll('#chart .plot').length") == 0
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_it_fits_a_phone(browser: Browser, page: str, view: str) -> None:
-    browser.size(390, 844)
-    try:
-        browser.open(f"{page}?view={view}&range=0.1&p.kappa=0.8" if view == "map" else f"{page}?view={view}")
-        browser.wait(DRAWN)
-        assert browser.run("document.documentElement.scrollWidth") <= 390
-        assert browser.run("chart._fullLayout.width") == 390
-    finally:
-        browser.size(1200, 900)
-
-
-# --- a server that lives and dies ------------------------------------------------------------------------------
+# --- beside a server -------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def serving(db: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    line = [sys.executable, "-m", "liqserver.cli", "serve", "--db", str(db), "--port", str(port), "--print-target"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+def served_with_page(db: Path, *more: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    line = [sys.executable, "-m", "liqserver.cli", "serve", "--db", str(db), "--port", "0", "--print-target"]
+    line += ["--dashboard", *more]
+    variables = {**os.environ, "COLUMNS": "200", **environment}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables) as process:
         try:
-            assert process.stdout is not None
-            assert process.stdout.readline()
             yield process
         finally:
             if process.poll() is None:
                 process.kill()
 
 
-@pytest.fixture(scope="module")
-def minutes(market_archive: Path) -> list[liqclient.Events]:
-    """Two hours of the simulated market, a minute in each batch."""
-    batches = itertools.islice(archive_batches([market_archive], MINUTE), 120)
-    return [events(batch) for _, batch in batches]
+def page_of(process: subprocess.Popen[str]) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"its dashboard is at (http://127\.0\.0\.1:\d+/)", line):
+            return found[1]
+    raise AssertionError("it named no dashboard")
 
 
-def test_live_updates_arrive_and_a_killed_server_is_told_of_and_found_again(
-    browser: Browser, minutes: list[liqclient.Events], closed_target: str, tmp_path: Path
-) -> None:
-    port, db = int(closed_target.rpartition(":")[2]), tmp_path / "live.duckdb"
-    shown = "facts.as_of"
-    with showing(closed_target) as running:
-        browser.open(f"{running.url}?live=1&range=0.1&bin_size=100")
-        browser.wait(f"{CONNECTION}.includes({json.dumps(f'no liqserver reached at {closed_target}')})")
-        assert "There is nothing to show yet" in browser.run(SAID)
-        with serving(db, port) as process, liqclient.Client(closed_target) as client:
-            browser.wait(f"{SAID}.includes('the server has no data of any symbol')")
-            list(client.publish(minutes[:60]))
-            first = browser.wait(f"{DRAWN} && {shown}")
-            list(client.publish(minutes[60:90]))
-            newest = client.levels("BTCUSDT").provenance.as_of // 10**6
-            assert newest >= first + 30 * 60_000 - 60_000
-            browser.wait(f"{shown} === {newest}")
-            assert browser.run(MARKS)["bars"] > 10
-            assert browser.run(CONNECTION).startswith("Live")
-            process.kill()
-            process.wait()
-            words = browser.wait(f"{CONNECTION}.startsWith('No answer') && {CONNECTION}")
-            assert closed_target in words
-            assert "What is shown is old, as of " in words
-            # The last figure stays, paler.
-            assert browser.run(DRAWN)
-            assert browser.run("chart.classList.contains('old')")
-        with serving(db, port), liqclient.Client(closed_target) as client:
-            browser.wait(f"{CONNECTION}.startsWith('Live') && !chart.classList.contains('old')")
-            list(client.publish(minutes[89:110]))
-            newest = client.levels("BTCUSDT").provenance.as_of // 10**6
-            browser.wait(f"{shown} === {newest}")
-            # The other views look again when the levels have changed.
-            browser.run("document.querySelector('[data-view=heatmap]').click()")
-            heatmap = f"{DRAWN} === 'BINANCE:BTCUSDT liquidation levels over time'"
-            before = browser.wait(f"{heatmap} && {shown}")
-            assert before > first
-            list(client.publish(minutes[109:]))
-            browser.wait(f"{heatmap} && {shown} > {before}", seconds=30)
-    # Now the dashboard itself is gone.
-    browser.wait(f"{CONNECTION}.includes('the dashboard itself does not answer')")
+def test_a_server_serves_its_dashboard_until_it_is_stopped(market_archive: Path, tmp_path: Path) -> None:
+    db = tmp_path / "own.duckdb"
+    with Database(db) as database:
+        ingest(database, [market_archive])
+    with served_with_page(db, "--dashboard-port", "0") as process:
+        url = page_of(process)
+        status, answer = asked(url, "/api/figure/map")
+        assert status == 200
+        assert answer["figure"]["data"]
+        with got(url, "/api/live?symbol=BTCUSDT") as response:
+            next_event(response, "levels")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert "stopped" in said
+    assert "Traceback" not in said
+
+
+def test_a_server_whose_dashboard_has_no_port_does_not_start(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with served_with_page(tmp_path / "own.duckdb", "--dashboard-port", str(port)) as process:
+            assert process.wait(60) == 1
+            assert process.stdout is not None
+            # Nobody is told of a server that ends.
+            assert process.stdout.read() == ""
+            assert process.stderr is not None
+            assert f"cannot listen on port {port}" in process.stderr.read()
+
+
+def test_a_dashboard_that_its_server_would_turn_away_is_refused(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("me read secret-of-mine-that-is-long-enough\n")
+    tokens.chmod(0o600)
+    with served_with_page(tmp_path / "own.duckdb", "--tokens", str(tokens), LIQSERVER_TOKEN="") as process:
+        assert process.wait(60) == 2
+        assert process.stderr is not None
+        assert "with --tokens it needs LIQSERVER_TOKEN set" in process.stderr.read()

@@ -82,12 +82,14 @@ def test_bars_of_tiers_stand_on_the_bins_and_add_up_to_the_columns(client: liqcl
     assert figure.layout.barmode == "stack"
     sums = {"legend": np.zeros(len(levels.price)), "legend2": np.zeros(len(levels.price))}
     for bar in traces(figure, "bar"):
-        np.testing.assert_array_equal(bar.x, levels.price)
-        np.testing.assert_array_equal(bar.customdata, levels.price + levels.bin_size)
+        np.testing.assert_array_equal(bar.customdata, bar.x + levels.bin_size)
         assert (bar.offset, bar.width) == (0, levels.bin_size)
-        sums[bar.legend] += bar.y
         tier = levels.tiers[float(bar.name.removesuffix("x"))]
-        np.testing.assert_array_equal(bar.y, tier.long if bar.legend == "legend" else tier.short)
+        column = tier.long if bar.legend == "legend" else tier.short
+        # A bin that holds nothing of it has no bar.
+        np.testing.assert_array_equal(bar.x, levels.price[column > 0])
+        np.testing.assert_array_equal(bar.y, column[column > 0])
+        sums[bar.legend][column > 0] += bar.y
     np.testing.assert_allclose(sums["legend"], levels.long, rtol=1e-12)
     np.testing.assert_allclose(sums["legend2"], levels.short, rtol=1e-12)
     assert sums["legend"].sum() > 0
@@ -100,8 +102,8 @@ def test_without_tiers_there_is_a_bar_a_side_and_without_derived_figures_no_curv
     levels = client.levels("BTCUSDT")
     figure = plot.levels_figure(levels)
     longs, shorts = figure.data
-    np.testing.assert_array_equal(longs.y, levels.long)
-    np.testing.assert_array_equal(shorts.y, levels.short)
+    np.testing.assert_array_equal(longs.y, levels.long[levels.long > 0])
+    np.testing.assert_array_equal(shorts.y, levels.short[levels.short > 0])
     assert (longs.marker.color, shorts.marker.color) == (plot.SAFE.long, plot.SAFE.short)
     assert "yaxis2" not in figure.to_plotly_json()["layout"]
 
@@ -152,7 +154,7 @@ def test_units_are_named_on_the_axis_and_in_what_is_hovered(
     assert axis in figures[0].layout.yaxis.title.text
     for figure in figures:
         hovered = [t.hovertemplate for t in figure.data if t.type in ("bar", "scatter", "heatmap") and t.hovertemplate]
-        hovered = [text for text in hovered if "overlap" not in text]
+        hovered = [text for text in hovered if "overlap" not in text and "price that liquidates" not in text]
         assert hovered
         assert all(f" {each}" in text for text in hovered), hovered
         other = "contracts" if each == "quote units" else "quote units"
@@ -213,7 +215,9 @@ def test_cells_stand_at_their_price_and_around_their_moment_and_empty_ones_are_g
     assert longs.y.tolist() == [95_000, 95_050, 95_100, 95_150, 95_200]
     nan = np.nan
     np.testing.assert_array_equal(longs.z, np.array([[1, 4], [2, nan], [nan, nan], [3, 6]], dtype=np.float32))
-    np.testing.assert_array_equal(shorts.z, np.array([[nan, nan], [nan, 5], [nan, nan], [nan, nan]], dtype=np.float32))
+    # A layer is as high as what it holds.
+    assert shorts.y.tolist() == [95_050, 95_100]
+    np.testing.assert_array_equal(shorts.z, np.array([[nan, 5]], dtype=np.float32))
     half = standin.MINUTE // 2
     assert list(longs.x) == times(np.append(heatmap.ts - half, heatmap.ts[-1] + half))
     assert (longs.zmin, longs.zmax) == (shorts.zmin, shorts.zmax)
@@ -245,10 +249,32 @@ def test_what_was_liquidated_stands_in_the_interval_up_to_each_moment() -> None:
     heatmap = heatmap_answer(standin.heatmap_message())
     figure = plot.heatmap_figure(heatmap)
     for side in ("long", "short"):
-        bar = named(figure, f"{side}s liquidated")
-        np.testing.assert_array_equal(bar.y, getattr(heatmap, f"liquidated_{side}"))
-        assert list(bar.x) == times(heatmap.ts - standin.MINUTE)
+        bar, amounts = named(figure, f"{side}s liquidated"), getattr(heatmap, f"liquidated_{side}")
+        there = amounts > 0
+        assert there.any()
+        np.testing.assert_array_equal(bar.y, amounts[there])
+        assert list(bar.x) == times(heatmap.ts[there] - standin.MINUTE)
         assert (bar.offset, bar.width) == (0, 60_000)
+
+
+def test_many_columns_are_lines_through_the_same_prices_and_amounts() -> None:
+    n = 301
+    rng = np.random.default_rng(5)
+    prices = {name: (100_000 + rng.normal(0, 10, n)).tolist() for name in ("open", "high", "low", "close")}
+    prices["close"][7] = prices["open"][7] = prices["high"][7] = prices["low"][7] = float("nan")
+    liquidated = rng.exponential(10, n).tolist()
+    heatmap = heatmap_of([95_000], [[1.0]] * n, [[0.0]] * n, liquidated_long=liquidated, **prices)
+    figure = plot.heatmap_figure(heatmap)
+    path = named(figure, "price")
+    known = [i for i in range(n) if i != 7]
+    assert path.type == "scatter"
+    assert path.y.tolist() == [prices[of][i] for i in known for of in ("open", "high", "low", "close")]
+    assert list(path.x) == [moment for i in known for moment in times(heatmap.ts[[i]] - standin.MINUTE // 2) * 4]
+    area = named(figure, "longs liquidated")
+    assert (area.type, area.line.shape, area.stackgroup) == ("scatter", "hv", "liquidated")
+    np.testing.assert_array_equal(area.y, liquidated)
+    assert list(area.x) == times(heatmap.ts - standin.MINUTE)
+    assert not traces(figure, "candlestick")
 
 
 def colour_at(scale: Any, share: float) -> list[float]:

@@ -10,15 +10,15 @@ import plotly.graph_objects as go
 
 from liqclient._answers import KindCoverage, SymbolCoverage, SymbolInfo
 from liqclient.plot import Theme
-from liqclient.plot._common import finish, milliseconds, shown_span, shown_time, times
+from liqclient.plot._common import begin, finish, milliseconds, shown_span, shown_time, times
 
 _TIME = "%Y-%m-%d %H:%MZ"
 
 
-def coverage_figure(coverage: SymbolCoverage, *, theme: Theme) -> go.Figure:
+def coverage_figure(coverage: SymbolCoverage, *, theme: Theme, width: int) -> go.Figure:
     """Draw from when to when there are data, kind by kind; says so in words when there are none."""
     known = [kind for kind in coverage.kinds if kind.start is not None and kind.end is not None]
-    figure = go.Figure()
+    figure = begin(theme)
     if known:
         start, end = _column(known, "start"), _column(known, "end")
         figure.add_trace(
@@ -41,6 +41,7 @@ def coverage_figure(coverage: SymbolCoverage, *, theme: Theme) -> go.Figure:
     return finish(
         figure,
         theme,
+        width=width,
         title=f"{coverage.venue}:{coverage.symbol} coverage",
         lines=["From the first to the last row of each kind; the table below tells what is missing in between."],
         height=60 + 34 * len(known),
@@ -58,7 +59,7 @@ def coverage_rows(coverage: SymbolCoverage, info: SymbolInfo) -> list[dict[str, 
             "to": shown_time(kind.end),
             "age": shown_age(age[kind.kind]) if kind.kind in age else "not known",
             "rows": f"{kind.rows:,}",
-            "missing": f"{kind.missing:,}" + (f" of {shown_span(kind.interval)}" if kind.interval else ""),
+            "missing": f"{kind.missing:,}" + (f", of one every {shown_span(kind.interval)}" if kind.interval else ""),
             "dropped": f"{kind.dropped_rows:,}",
             "notices": " ".join(kind.notices) or "none",
         }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from dataclasses import fields as fields_of
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qsl
@@ -12,10 +12,12 @@ from urllib.parse import parse_qsl
 from liqclient._times import to_duration_nanoseconds, to_nanoseconds
 from liqclient._types import Compat, LeverageTier, MarginFormula, Parameters, Unit
 from liqclient.plot import SAFE, THEMES, Theme
+from liqclient.plot._common import PHONE
 
 type View = Literal["map", "heatmap", "liquidations", "compare", "coverage"]
 VIEWS: tuple[View, ...] = get_args(View.__value__)
-# Parameters of models stand in the URL with this before their names.
+# Parameters of models stand in the URL with this before their names; those of a model that is compared with others with
+# its identifier in between.
 _PARAMETER = "p."
 # Of the page alone: what is asked does not depend on them.
 _OF_THE_PAGE = frozenset({"view", "live"})
@@ -27,6 +29,8 @@ class Question:
 
     Attributes
     ----------
+    symbol
+        Empty for the first that the server lists.
     as_of
         UNIX nanoseconds; None for the newest data. The end of views over time.
     lookback
@@ -37,9 +41,15 @@ class Question:
         To compare; None for every model.
     log
         Whether the heatmap's colours go by the logarithm.
+    width
+        Pixels that the figure has.
+    parameters
+        Of the model.
+    compared
+        Parameters of models that are compared, where they are not the defaults.
     """
 
-    symbol: str
+    symbol: str = ""
     venue: str = ""
     model: str = ""
     as_of: int | None = None
@@ -52,7 +62,9 @@ class Question:
     log: bool = False
     models: tuple[str, ...] | None = None
     theme: Theme = SAFE
+    width: int = PHONE
     parameters: Parameters | None = None
+    compared: Mapping[str, Parameters] = field(default_factory=dict)
 
 
 def read_question(query: str) -> Question:
@@ -64,11 +76,13 @@ def read_question(query: str) -> Question:
         If a field is unknown, given twice or cannot be read; the message names it.
     """
     given: dict[str, Any] = {}
-    parameters: dict[str, Any] = {}
+    # By model; that of the other views has no name.
+    parameters: dict[str, dict[str, Any]] = {}
     for name, text in parse_qsl(query, keep_blank_values=True):
         into, key, readers = given, name, _FIELDS
         if name.startswith(_PARAMETER):
-            into, key, readers = parameters, name.removeprefix(_PARAMETER), _PARAMETERS
+            model, _, key = name.removeprefix(_PARAMETER).rpartition(".")
+            into, readers = parameters.setdefault(model, {}), _PARAMETERS
         if key in into:
             raise ValueError(f"{name} must be given once, was given twice")
         if name in _OF_THE_PAGE or not text.strip():
@@ -77,11 +91,10 @@ def read_question(query: str) -> Question:
             allowed = ", ".join([*_FIELDS, *sorted(_OF_THE_PAGE), *(_PARAMETER + one for one in _PARAMETERS)])
             raise ValueError(f"{name} is no field of the page, must be one of {allowed}")
         into[key] = _named(name, text.strip(), readers[key])
-    if "symbol" not in given:
-        raise ValueError("symbol must be given")
     if "range" in given:
         given["price_range"] = given.pop("range")
-    return Question(**given, parameters=Parameters(**parameters) if parameters else None)
+    of_models = {model: Parameters(**of) for model, of in parameters.items() if of}
+    return Question(**given, parameters=of_models.pop("", None), compared=of_models)
 
 
 def _named(name: str, text: str, reader: Callable[[str], Any]) -> Any:  # noqa: ANN401 - of any field
@@ -112,6 +125,13 @@ def _whole(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"must be a whole number, was {text!r}")
     return int(text)
+
+
+def _width(text: str) -> int:
+    width = _whole(text)
+    if not 200 <= width <= 20_000:
+        raise ValueError(f"must be 200 to 20000 pixels, was {text}")
+    return width
 
 
 def _length(text: str) -> int:
@@ -169,6 +189,7 @@ _FIELDS: dict[str, Callable[[str], Any]] = {
     "log": _flag,
     "models": lambda text: tuple(text.split(",")),
     "theme": _theme,
+    "width": _width,
 }
 _PARAMETERS: dict[str, Callable[[str], Any]] = {of.name: _number for of in fields_of(Parameters)} | {
     "tiers": _tiers,

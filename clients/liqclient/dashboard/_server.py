@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from http import HTTPStatus
@@ -38,18 +39,20 @@ _LOOPBACK = "127.0.0.1"
 _STATE_TIMEOUT = 3.0
 # More often a reader cannot follow, and each update draws a whole figure anew.
 _LIVE_RATE = 2.0
+_SCRIPT = "text/javascript; charset=utf-8"
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/app.js": ("app.js", _SCRIPT),
     "/style.css": ("style.css", "text/css; charset=utf-8"),
 }
+# Millions of bytes that a browser may keep for a year, as they have another name in another version.
+_PLOTLY = f"/plotly-{plotly.offline.get_plotlyjs_version()}.min.js"
 _HEADERS = {
     # Nothing from anywhere else; Plotly writes styles of its own and makes pictures from data URLs.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
 }
 _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (NotFound, HTTPStatus.NOT_FOUND),
@@ -120,11 +123,11 @@ class _Http(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         super().__init__((_LOOPBACK, port), _Handler)
         folder = resources.files("liqclient.dashboard") / "static"
-        self.files = {path: ((folder / name).read_bytes(), kind) for path, (name, kind) in _FILES.items()}
-        self.files["/plotly.min.js"] = (
-            plotly.offline.get_plotlyjs().encode(),
-            "text/javascript; charset=utf-8",
-        )
+        self.files = {
+            path: ((folder / name).read_bytes().replace(b"/plotly.min.js", _PLOTLY.encode()), kind)
+            for path, (name, kind) in _FILES.items()
+        }
+        self.files[_PLOTLY] = (plotly.offline.get_plotlyjs().encode(), _SCRIPT)
         # A page elsewhere whose name is made to point at this machine must not read what is here.
         self.names = {f"{name}:{self.server_port}" for name in (_LOOPBACK, "localhost")}
 
@@ -182,7 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
             if path == "/api/state":
                 answer = json.dumps(_views.state(client, timeout=_STATE_TIMEOUT))
             else:
-                answer = _views.view(client, _view(path.removeprefix("/api/figure/")), read_question(query))
+                view = _view(path.removeprefix("/api/figure/"))
+                answer = _views.view(client, view, _views.chosen(client, read_question(query)))
         except (LiqClientError, ValueError) as error:
             status = next(status for kind, status in _STATUS if isinstance(error, kind))
             self._send(status, json.dumps(_views.failure(error)).encode(), "application/json")
@@ -216,7 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: HTTPStatus, kind: str, more: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, **_HEADERS, **more}.items():
+        kept = "private, max-age=31536000, immutable" if self.path == _PLOTLY else "no-store"
+        for name, value in {"Content-Type": kind, "Cache-Control": kept, **_HEADERS, **more}.items():
             self.send_header(name, value)
         self.end_headers()
 
@@ -234,11 +239,12 @@ def _view(name: str) -> View:
 def _events(client: Client, view: View, question: Question) -> Iterator[tuple[str, str]]:
     """Iterate over names and data of events: levels, moved, heartbeat, lost.
 
-    The stream tells when the levels change; the figure is asked for then, as it has what a stream does not carry.
+    The map is drawn of the levels in the stream. Of the other views it tells that it is time to ask again.
     """
     if question.as_of is not None:
         raise ValueError("live: must be off where as_of is given, as live is always the newest")
-    # Models without parameters of their own take part in the comparison; the default one tells when to look again.
+    question = _views.chosen(client, question)
+    # Of the models that are compared, the default one tells when to look again.
     alone = view in ("map", "heatmap")
     stream = client.stream(
         question.symbol,
@@ -247,6 +253,7 @@ def _events(client: Client, view: View, question: Question) -> Iterator[tuple[st
         bin_size=question.bin_size,
         price_range=question.price_range,
         unit=question.unit,
+        per_tier=view == "map" and question.per_tier,
         parameters=question.parameters if alone else None,
         max_rate=_LIVE_RATE,
         reconnect=True,
@@ -258,13 +265,7 @@ def _events(client: Client, view: View, question: Question) -> Iterator[tuple[st
             elif update.kind == "heartbeat":
                 yield "heartbeat", json.dumps(_news(update))
             elif view == "map":
-                try:
-                    figure = _views.levels_view(client, question, update.book.levels().bin_size)
-                except (Unavailable, DeadlineExceeded) as error:
-                    # It went away just now; the stream connects again and begins with an update.
-                    yield "lost", json.dumps(_views.failure(error))
-                else:
-                    yield "levels", figure
+                yield "levels", _views.live_map(question, update.book.levels(), time.time())
             else:
                 yield "moved", json.dumps(_news(update))
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from plotly.io import to_json
 
-from liqclient._answers import ModelInfo, Provenance, SymbolInfo
+from liqclient._answers import DerivedFigures, Levels, ModelInfo, Provenance, SymbolInfo
 from liqclient._client import Client
 from liqclient._errors import LiqClientError, NotFound
 from liqclient.dashboard._coverage import coverage_figure, coverage_rows, shown_age
 from liqclient.dashboard._question import Question, View
-from liqclient.plot import compare_figure, heatmap_figure, levels_figure, liquidations_figure
+from liqclient.plot import compare_figure, heatmap_figure, liquidations_figure
 from liqclient.plot._common import shown_time
+from liqclient.plot._levels import levels_parts
 
 _MS = 1_000_000
 _HOUR, _DAY = 3_600_000_000_000, 86_400_000_000_000
@@ -81,6 +84,15 @@ def _length(ns: int) -> str:
 def view(client: Client, name: View, question: Question) -> str:
     """Return the figure of a view and its facts, as JSON.
 
+    Parameters
+    ----------
+    client
+        Asks the server.
+    name
+        The view.
+    question
+        What to show, of a `chosen` symbol.
+
     Raises
     ------
     LiqClientError
@@ -91,21 +103,58 @@ def view(client: Client, name: View, question: Question) -> str:
     return _VIEWS[name](client, question)
 
 
-def levels_view(client: Client, question: Question, bin_size: float | None = None) -> str:
-    """Return the liquidation map; ``bin_size`` takes the place of the question's."""
+def chosen(client: Client, question: Question) -> Question:
+    """Return the question with the first symbol of the server where it names none.
+
+    Raises
+    ------
+    LiqClientError
+        If the server does not answer, or has no symbol.
+    """
+    if question.symbol:
+        return question
+    symbols = client.symbols()
+    if not symbols:
+        raise NotFound("the server has no data of any symbol: get some in with `liqserver ingest`")
+    return replace(question, symbol=symbols[0].symbol, venue=symbols[0].venue)
+
+
+def live_map(question: Question, levels: Levels, arrived: float) -> str:
+    """Return the liquidation map of levels that a stream brought, at ``arrived`` seconds of the clock.
+
+    What adds up on the way from the current price is derived here, as a stream does not carry it.
+    """
+    derived = DerivedFigures(
+        cluster_below=None,
+        cluster_above=None,
+        cumulative_long=np.cumsum(levels.long[::-1])[::-1],
+        cumulative_short=np.cumsum(levels.short),
+        imbalances=(),
+        realised_volatility=None,
+    )
+    return _map(question, replace(levels, derived=derived), {"arrived": 1e3 * arrived})
+
+
+def _map_view(client: Client, question: Question) -> str:
     levels = client.levels(
         question.symbol,
         venue=question.venue,
         model=question.model,
         as_of=question.as_of,
-        bin_size=bin_size or question.bin_size,
+        bin_size=question.bin_size,
         price_range=question.price_range,
         unit=question.unit,
         per_tier=question.per_tier,
         derived=True,
         parameters=question.parameters,
     )
-    return _answer(levels_figure(levels, theme=question.theme), _facts(levels.provenance))
+    return _map(question, levels)
+
+
+def _map(question: Question, levels: Levels, more: Mapping[str, Any] | None = None) -> str:
+    # Live it is drawn some times a second: made here, and checked by the browser that draws it.
+    figure = levels_parts(levels, theme=question.theme, width=question.width)
+    return _answer(question, figure, {**_facts(levels.provenance), **(more or {})})
 
 
 def _heatmap_view(client: Client, question: Question) -> str:
@@ -121,8 +170,8 @@ def _heatmap_view(client: Client, question: Question) -> str:
         unit=question.unit,
         parameters=question.parameters,
     )
-    figure = heatmap_figure(heatmap, theme=question.theme, log_colour=question.log)
-    return _answer(figure, _facts(heatmap.provenance))
+    figure = heatmap_figure(heatmap, theme=question.theme, log_colour=question.log, width=question.width)
+    return _answer(question, figure, _facts(heatmap.provenance))
 
 
 def _liquidations_view(client: Client, question: Question) -> str:
@@ -146,16 +195,26 @@ def _liquidations_view(client: Client, question: Question) -> str:
         )
     )
     figure = liquidations_figure(
-        pages, symbol=question.symbol, interval=interval, unit=question.unit, theme=question.theme
+        pages,
+        symbol=question.symbol,
+        interval=interval,
+        unit=question.unit,
+        theme=question.theme,
+        width=question.width,
     )
     facts = {"as_of": _ms(end), "as_of_shown": shown_time(end), "history_start": _ms(pages[-1].recorded_start)}
-    return _answer(figure, facts if end is not None else {})
+    return _answer(question, figure, facts if end is not None else {})
 
 
 def _compare_view(client: Client, question: Question) -> str:
+    models = question.models
+    if models is None and question.compared:
+        models = tuple(model.id for model in client.models())
+    if unknown := [model for model in question.compared if model not in (models or ())]:
+        raise ValueError(f"p.{unknown[0]}: {unknown[0]} is not compared, must be one of {', '.join(models or ())}")
     comparison = client.compare(
         question.symbol,
-        question.models,
+        models and [(model, of) if (of := question.compared.get(model)) else model for model in models],
         venue=question.venue,
         as_of=question.as_of,
         bin_size=question.bin_size,
@@ -163,7 +222,8 @@ def _compare_view(client: Client, question: Question) -> str:
         unit=question.unit,
     )
     where = next((model.provenance for model in comparison.models if model.provenance is not None), None)
-    return _answer(compare_figure(comparison, theme=question.theme), _facts(where) if where else {})
+    figure = compare_figure(comparison, theme=question.theme, width=question.width)
+    return _answer(question, figure, _facts(where) if where else {})
 
 
 def _coverage_view(client: Client, question: Question) -> str:
@@ -175,11 +235,12 @@ def _coverage_view(client: Client, question: Question) -> str:
     info = next((of for of in client.symbols() if (of.venue, of.symbol) == key), None)
     if info is None:
         raise NotFound(f"the server lists no symbol {coverage.venue}:{coverage.symbol}")
-    return _answer(coverage_figure(coverage, theme=question.theme), {"rows": coverage_rows(coverage, info)})
+    figure = coverage_figure(coverage, theme=question.theme, width=question.width)
+    return _answer(question, figure, {"rows": coverage_rows(coverage, info)})
 
 
 _VIEWS: Mapping[View, Callable[[Client, Question], str]] = {
-    "map": levels_view,
+    "map": _map_view,
     "heatmap": _heatmap_view,
     "liquidations": _liquidations_view,
     "compare": _compare_view,
@@ -194,8 +255,9 @@ def failure(error: Exception) -> dict[str, Any]:
     return {"error": {"code": "INVALID_ARGUMENT", "reason": None, "message": str(error)}}
 
 
-def _answer(figure: go.Figure, facts: Mapping[str, Any]) -> str:
-    return f'{{"figure": {figure.to_json()}, "facts": {json.dumps(facts)}}}'
+def _answer(question: Question, figure: go.Figure | dict[str, Any], facts: Mapping[str, Any]) -> str:
+    shown = {"symbol": question.symbol, "venue": question.venue, **facts}
+    return f'{{"figure": {to_json(figure, validate=False)}, "facts": {json.dumps(shown)}}}'
 
 
 def _facts(where: Provenance) -> dict[str, Any]:

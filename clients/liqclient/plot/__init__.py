@@ -5,6 +5,7 @@ from liqclient.plot._compare import compare_figure
 from liqclient.plot._heatmap import heatmap_figure
 from liqclient.plot._levels import levels_figure
 from liqclient.plot._liquidations import liquidations_figure
+from liqclient.plot._scorecard import scorecard_figure
 from liqclient.plot._theme import CLASSIC, CLASSIC_DARK, SAFE, SAFE_DARK, THEMES, Theme
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "heatmap_figure",
     "levels_figure",
     "liquidations_figure",
+    "scorecard_figure",
 ]

@@ -10,9 +10,11 @@ from plotly.subplots import make_subplots
 from liqclient._answers import Audit
 from liqclient.plot._common import (
     AMOUNT,
+    PHONE,
     TIME,
     amount_axis,
     axis_name,
+    begin,
     finish,
     milliseconds,
     name_of,
@@ -24,7 +26,7 @@ from liqclient.plot._common import (
 from liqclient.plot._theme import SAFE, Theme
 
 
-def audit_figure(audit: Audit, *, theme: Theme = SAFE) -> go.Figure:
+def audit_figure(audit: Audit, *, theme: Theme = SAFE, width: int = PHONE) -> go.Figure:
     """Draw what was opened, closed and liquidated by interval on either side, and open interest.
 
     Parameters
@@ -33,6 +35,8 @@ def audit_figure(audit: Audit, *, theme: Theme = SAFE) -> go.Figure:
         Answer of `Client.audit`.
     theme
         Colours.
+    width
+        Pixels it will be wide, so that titles and legends take the room there is; it fits wider places too.
 
     Returns
     -------
@@ -49,6 +53,7 @@ def audit_figure(audit: Audit, *, theme: Theme = SAFE) -> go.Figure:
         row_heights=[0.38, 0.38, 0.24],
         vertical_spacing=0.07,
         subplot_titles=["longs", "shorts", "open interest"] if len(audit.open_time) else None,
+        figure=begin(theme),
     )
     sides = (
         (theme.long, audit.opened_long, audit.unexplained_long, audit.closed_long, audit.liquidated_long),
@@ -91,13 +96,14 @@ def audit_figure(audit: Audit, *, theme: Theme = SAFE) -> go.Figure:
     return finish(
         figure,
         theme,
+        width=width,
         title=f"{name_of(where)} audit of positions",
         lines=[
             *provenance_lines(where),
             f"by {shown_span(audit.interval)}; {axis_name(audit.unit)}",
         ],
         height=560,
-        legends=[2, 2] if figure.data else (),
+        legends=[4, 4] if figure.data else (),
         nothing=None if figure.data else "There is nothing to show: no interval lies in the time that was asked for.",
     )
 

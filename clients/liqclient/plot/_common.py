@@ -16,8 +16,12 @@ from liqclient._times import to_datetime
 from liqclient._types import Unit
 from liqclient.plot._theme import Theme
 
-# Plotly does not wrap titles: lines of this many characters fit a phone held upright.
-_LINE = 66
+# Plotly wraps neither titles nor knows beforehand how many rows a legend takes: pixels of a character of the subtitle
+# and of an entry of a legend, both rather too many.
+_CHARACTER, _ENTRY = 5.5, 115
+# From this width on the mode bar stands beside the title and not above it.
+_WIDE = 700
+PHONE = 390
 _FONT = "Arial, Helvetica, sans-serif"
 # Six digits, never letters for powers of ten: "m" would be read as a million where it means a thousandth.
 AMOUNT = ",.6~r"
@@ -113,10 +117,36 @@ def no_level_line(where: Provenance) -> str:
     return f"no level: {where.no_level_share_long:.1%} of longs, {where.no_level_share_short:.1%} of shorts"
 
 
+def base(theme: Theme) -> dict[str, Any]:
+    """Return the settings of a figure that come from its theme.
+
+    Its template is small where those that come with Plotly hold defaults for every kind of trace: it is copied and
+    checked with every figure.
+    """
+    lines = {"showgrid": True, "showline": True, "gridcolor": theme.grid, "linecolor": theme.grid, "zerolinewidth": 2}
+    axis = {"automargin": True, "ticks": "", **lines}
+    axes = {"xaxis": {**axis, "zerolinecolor": theme.grid}, "yaxis": {**axis, "zerolinecolor": theme.text}}
+    return {
+        "template": {"layout": {"autotypenumbers": "strict", "hoverlabel": {"align": "left"}, **axes}},
+        "paper_bgcolor": theme.background,
+        "plot_bgcolor": theme.background,
+        "font": {"family": _FONT, "size": 12, "color": theme.text},
+        "hoverlabel": {"font": {"family": _FONT}},
+        "hovermode": "closest",
+        "bargap": 0,
+    }
+
+
+def begin(theme: Theme) -> go.Figure:
+    """Return a figure without traces in the theme's colours."""
+    return go.Figure(layout=base(theme))
+
+
 def finish(
     figure: go.Figure,
     theme: Theme,
     *,
+    width: int,
     title: str,
     lines: Iterable[str],
     height: int,
@@ -124,39 +154,57 @@ def finish(
     below: int = 0,
     nothing: str | None = None,
 ) -> go.Figure:
-    """Give the figure its title, colours, margins and legends.
+    """Give a figure that `begin` began what `frame` returns, and words where it has nothing to show."""
+    figure.update_layout(
+        frame(theme, width=width, title=title, lines=lines, height=height, legends=legends, below=below)
+    )
+    if nothing is not None:
+        figure.add_annotation(words(theme, nothing))
+        if not figure.data:
+            figure.update_xaxes(visible=False)
+            figure.update_yaxes(visible=False)
+    return figure
+
+
+def frame(
+    theme: Theme,
+    *,
+    width: int,
+    title: str,
+    lines: Iterable[str],
+    height: int,
+    legends: Sequence[int] = (),
+    below: int = 0,
+) -> dict[str, Any]:
+    """Return the settings of a figure's title, margins and legends.
 
     Parameters
     ----------
-    figure
-        Figure with its traces and axes.
     theme
         Colours.
+    width
+        Pixels that what Plotly does not wrap is wrapped to; wider is fine, narrower is not.
     title, lines
-        Title, and the lines below it, wrapped to the width of a phone.
+        Title, and the lines below it.
     height
         Pixels of the plot, without title and legends.
     legends
-        Rows that each legend needs on a phone; the legends stand below the plot, one below the other.
+        Entries of each legend; the legends stand below the plot, one below the other.
     below
         Pixels to keep free between the plot and the legends.
-    nothing
-        Said in the middle of the plot when there is nothing to draw.
     """
-    wrapped = [part for line in lines for part in textwrap.wrap(line, _LINE, break_on_hyphens=False)]
+    characters, entries = int((width - 24) / _CHARACTER), max(width // _ENTRY, 1)
+    wrapped = [part for line in lines for part in textwrap.wrap(line, characters, break_on_hyphens=False)]
     # Names and notices are the server's: Plotly would take a < in them for markup.
     subtitle = "<br>".join(html.escape(part, quote=False) for part in wrapped)
-    # The first pixels are left to the mode bar, which covers a phone's whole width.
-    top = 66 + 14 * len(wrapped) + 22
-    rows = [10 + 19 * count for count in legends]
+    # The first pixels of a narrow figure are left to the mode bar, which covers a phone's whole width.
+    above = 36 if width < _WIDE else 12
+    top = above + 30 + 14 * len(wrapped) + 22
+    rows = [10 + 19 * -(-count // entries) for count in legends]
     bottom = 62 + below + sum(rows)
     total = top + height + bottom
-    figure.update_layout(
-        template="plotly_dark" if theme.dark else "plotly_white",
-        paper_bgcolor=theme.background,
-        plot_bgcolor=theme.background,
-        font={"family": _FONT, "size": 12, "color": theme.text},
-        title={
+    return {
+        "title": {
             "text": f"<b>{html.escape(title, quote=False)}</b>",
             "font": {"size": 15},
             "subtitle": {"text": subtitle, "font": {"size": 11, "color": theme.text}},
@@ -166,70 +214,69 @@ def finish(
             "y": 1,
             "yref": "container",
             "yanchor": "top",
-            "pad": {"l": 12, "t": 36},
+            "pad": {"l": 12, "t": above},
         },
-        height=total,
-        margin={"l": 62, "r": 16, "t": top, "b": bottom},
-        hoverlabel={"font": {"family": _FONT}},
-        hovermode="closest",
-        bargap=0,
-        modebar={"remove": ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]},
-        legend={"visible": bool(legends)},
-    )
-    figure.update_xaxes(gridcolor=theme.grid, linecolor=theme.grid, zerolinecolor=theme.grid)
-    figure.update_yaxes(gridcolor=theme.grid, linecolor=theme.grid, zerolinecolor=theme.text)
+        "height": total,
+        "margin": {"l": 62, "r": 16, "t": top, "b": bottom},
+        "modebar": {"remove": ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"]},
+        **(_legends(rows, total) or {"legend": {"visible": False}}),
+    }
+
+
+def words(theme: Theme, text: str) -> dict[str, Any]:
+    """Return the annotation that stands in the middle of a plot with nothing to draw."""
+    return {
+        "text": "<br>".join(html.escape(part, quote=False) for part in textwrap.wrap(text, 40)),
+        "x": 0.5,
+        "y": 0.5,
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+        "font": {"size": 15, "color": theme.text},
+    }
+
+
+def _legends(rows: Sequence[int], total: int) -> dict[str, Any]:
+    """Return the settings of legends at the foot of a figure, by the pixels of each and of the figure."""
     left = sum(rows)
+    settings = {}
     for i, row in enumerate(rows):
-        figure.update_layout(
-            {
-                f"legend{i + 1 if i else ''}": {
-                    "orientation": "h",
-                    "x": 0.01,
-                    "xref": "container",
-                    "xanchor": "left",
-                    "y": left / total,
-                    "yref": "container",
-                    "yanchor": "top",
-                    "bgcolor": "rgba(0,0,0,0)",
-                    "font": {"size": 11},
-                    "traceorder": "normal",
-                    # The title hides or shows all of a side, an entry one tier of it.
-                    "titleclick": "toggle",
-                    "titledoubleclick": "toggleothers",
-                }
-            }
-        )
+        settings[f"legend{i + 1 if i else ''}"] = {
+            "orientation": "h",
+            "x": 0.01,
+            "xref": "container",
+            "xanchor": "left",
+            "y": left / total,
+            "yref": "container",
+            "yanchor": "top",
+            "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 11},
+            "traceorder": "normal",
+            # The title hides or shows all of a side, an entry one tier of it.
+            "titleclick": "toggle",
+            "titledoubleclick": "toggleothers",
+        }
         left -= row
-    if nothing is not None:
-        figure.add_annotation(
-            text="<br>".join(html.escape(part, quote=False) for part in textwrap.wrap(nothing, 40)),
-            x=0.5,
-            y=0.5,
-            xref="paper",
-            yref="paper",
-            showarrow=False,
-            font={"size": 15, "color": theme.text},
-        )
-        if not figure.data:
-            figure.update_xaxes(visible=False)
-            figure.update_yaxes(visible=False)
-    return figure
+    return settings
 
 
-def price_line(figure: go.Figure, theme: Theme, where: Provenance, **place: Any) -> None:  # noqa: ANN401
-    """Draw the current price upright across the plot."""
+def price_line(theme: Theme, where: Provenance) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the shape and the annotation of the current price upright across the plot."""
     source = f" ({where.current_price_source})" if where.current_price_source else ""
-    figure.add_vline(
-        x=where.current_price,
-        line={"color": theme.price, "width": 2, "dash": "dash"},
-        annotation={
-            "text": f"price {where.current_price:,.10g}{source}",
+    at = {"xref": "x", "yref": "y domain"}
+    line = {"color": theme.price, "width": 2, "dash": "dash"}
+    x = where.current_price
+    return (
+        {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line, **at},
+        {
+            "text": f"price {x:,.10g}{source}",
+            "x": x,
+            "y": 1,
             "font": {"size": 11, "color": theme.text},
             "yanchor": "bottom",
             "xanchor": "center",
-            "yref": "paper",
-            "y": 1,
             "yshift": 2,
+            "showarrow": False,
+            **at,
         },
-        **place,
     )

@@ -10,8 +10,10 @@ from plotly.subplots import make_subplots
 from liqclient._answers import Comparison, Provenance
 from liqclient.plot._common import (
     AMOUNT,
+    PHONE,
     amount_axis,
     axis_name,
+    begin,
     finish,
     name_of,
     price_format,
@@ -23,7 +25,7 @@ from liqclient.plot._theme import SAFE, Theme
 _MODEL_HEIGHT, _PAIR_HEIGHT, _GAP = 130, 34, 46
 
 
-def compare_figure(comparison: Comparison, *, theme: Theme = SAFE) -> go.Figure:
+def compare_figure(comparison: Comparison, *, theme: Theme = SAFE, width: int = PHONE) -> go.Figure:
     """Draw several models' levels below one another on one axis of prices, and how much each two agree.
 
     Parameters
@@ -32,6 +34,8 @@ def compare_figure(comparison: Comparison, *, theme: Theme = SAFE) -> go.Figure:
         Answer of `Client.compare`.
     theme
         Colours.
+    width
+        Pixels it will be wide, so that titles and legends take the room there is; it fits wider places too.
 
     Returns
     -------
@@ -49,8 +53,9 @@ def compare_figure(comparison: Comparison, *, theme: Theme = SAFE) -> go.Figure:
     reasons = [f"{m.model} has no answer: {m.unavailable}" for m in comparison.models if m.unavailable is not None]
     if not there:
         return finish(
-            go.Figure(),
+            begin(theme),
             theme,
+            width=width,
             title="Models compared",
             lines=reasons,
             height=300,
@@ -67,6 +72,7 @@ def compare_figure(comparison: Comparison, *, theme: Theme = SAFE) -> go.Figure:
         row_heights=heights,
         vertical_spacing=_GAP / height if len(heights) > 1 else 0,
         subplot_titles=[*names.values(), *(["overlap: longs below the diagonal, shorts above"] if matrix else [])],
+        figure=begin(theme),
     )
     first = next(iter(there.values()))[2]
     low, high = (comparison.price[0], comparison.price[-1] + comparison.bin_size) if len(comparison.price) else (0, 1)
@@ -96,6 +102,7 @@ def compare_figure(comparison: Comparison, *, theme: Theme = SAFE) -> go.Figure:
     return finish(
         figure,
         theme,
+        width=width,
         title=f"{name_of(first)} models compared",
         lines=[
             *_shared_lines([where for _, _, where in there.values()]),
@@ -103,7 +110,7 @@ def compare_figure(comparison: Comparison, *, theme: Theme = SAFE) -> go.Figure:
             *reasons,
         ],
         height=height + (50 if matrix else 0),
-        legends=[1] if drawn else (),
+        legends=[2] if drawn else (),
         nothing=None if drawn else "There is nothing to show: no model has a level in range.",
     )
 

@@ -12,8 +12,10 @@ from plotly.subplots import make_subplots
 from liqclient._answers import Heatmap
 from liqclient.plot._common import (
     AMOUNT,
+    PHONE,
     TIME,
     amount_axis,
+    begin,
     decimals,
     finish,
     milliseconds,
@@ -32,11 +34,16 @@ _FULL = 0.995
 # A logarithmic scale begins at this quantile, but at most so many powers of ten below its end.
 _FAINT, _DECADES = 0.02, 3.0
 _STOPS = 24
-# Pixels that the colour bars take below the axis of time.
-_COLOUR_BAR = 14
+# With more columns than this, candles and bars are lines: narrower ones show no more, and take a browser as long as
+# all else.
+_NARROW = 300
+# Pixels that the colour bars take between the axis of time and the legend.
+_COLOUR_BAR = 52
+# And the axis itself.
+_AXIS = 58
 
 
-def heatmap_figure(heatmap: Heatmap, *, theme: Theme = SAFE, log_colour: bool = False) -> go.Figure:
+def heatmap_figure(heatmap: Heatmap, *, theme: Theme = SAFE, log_colour: bool = False, width: int = PHONE) -> go.Figure:
     """Draw levels over time with the path of the price through them, and what it liquidated.
 
     Parameters
@@ -47,17 +54,22 @@ def heatmap_figure(heatmap: Heatmap, *, theme: Theme = SAFE, log_colour: bool = 
         Colours.
     log_colour
         Whether colour goes with the logarithm of the amount, which shows small levels beside large ones.
+    width
+        Pixels it will be wide, so that titles and legends take the room there is; it fits wider places too.
 
     Returns
     -------
     plotly.graph_objects.Figure
         Longs and shorts as a layer each, which the legend hides, on one scale of amounts. A cell is as wide as an
         interval, around the moment it is as of; where one holds both sides, which no position book does, shorts lie
-        on top. The price as candles, each between the moments it lies between. Below, what was liquidated in each
+        on top. The price as candles, each between the moments it lies between, or where they are many as one line
+        through open, high, low and close. Below, what was liquidated in each
         interval. Says so in words when there is nothing.
     """
     where = heatmap.provenance
-    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04)
+    figure = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.8, 0.2], vertical_spacing=0.04, figure=begin(theme)
+    )
     layers = [
         (side, colour, column)
         for side, colour, column in (("long", theme.long, heatmap.long), ("short", theme.short, heatmap.short))
@@ -89,9 +101,10 @@ def heatmap_figure(heatmap: Heatmap, *, theme: Theme = SAFE, log_colour: bool = 
     if not layers:
         nothing = "There is nothing to show: no position has a level in the range and time asked for."
     scale = "logarithmic" if log_colour else "linear"
-    return finish(
+    figure = finish(
         figure,
         theme,
+        width=width,
         title=f"{name_of(where)} liquidation levels over time",
         lines=[
             *provenance_lines(where),
@@ -100,10 +113,22 @@ def heatmap_figure(heatmap: Heatmap, *, theme: Theme = SAFE, log_colour: bool = 
             + (f"; colour {scale} up to the {_FULL:.1%} quantile" if layers else ""),
         ],
         height=520,
-        legends=[3] if figure.data else (),
+        # Five, and their names are long.
+        legends=[7] if figure.data else (),
         below=_COLOUR_BAR if layers else 0,
         nothing=nothing,
     )
+    # Margins that Plotly measures would have it draw all cells twice, and labels that it measures, lay out all marks
+    # once for each: room for the widest price and its title, and for half a label of the last moment.
+    digits = max(len(f"{heatmap.price.max(initial=0.0):,.{decimals(heatmap.bin_size)}f}"), 5)
+    figure.update_layout(margin={"l": 30 + 8 * digits, "r": 32})
+    figure.update_xaxes(automargin=False, ticklabeloverflow="allow", tickangle=0)
+    figure.update_yaxes(automargin=False, ticklabeloverflow="allow")
+    if layers:
+        # By pixels from the foot of the figure: beside the plot they would push it together.
+        top = (figure.layout.margin.b - _AXIS) / figure.layout.height
+        figure.update_traces(marker_colorbar_y=top, selector={"mode": "markers"})
+    return figure
 
 
 def _colour_range(amounts: NDArray[np.float64], log_colour: bool) -> tuple[float, float]:
@@ -123,7 +148,11 @@ def _add_layer(
     high: float,
     log_colour: bool,
 ) -> None:
-    edges, rows = _price_rows(heatmap.price, heatmap.bin_size)
+    # Longs lie below the price and shorts above: each layer as high as what it holds, not as the whole.
+    [held] = np.nonzero(column.any(axis=0))
+    bins = slice(int(held[0]), int(held[-1]) + 1)
+    column = column[:, bins]
+    edges, rows = _price_rows(heatmap.price[bins], heatmap.bin_size)
     # Single precision halves what a page weighs; no level is no colour.
     cells = np.full((len(edges) - 1, len(heatmap.ts)), np.nan, dtype=np.float32)
     cells[rows] = np.where(column > 0, column, np.nan).T
@@ -223,15 +252,16 @@ def _add_colour_bar(
                     "xanchor": "left",
                     "xpad": 0,
                     "len": 0.44,
-                    "y": 0,
+                    "yref": "container",
                     "yanchor": "top",
-                    "ypad": 58,
+                    "ypad": 0,
                     "thickness": 8,
                     "tickvals": ticks,
                     "ticktext": labels,
                     "tickfont": {"size": 10},
-                    "title": {"text": f"{name}, {unit_name(heatmap.unit)}", "font": {"size": 10}, "side": "top"},
+                    "title": {"text": f"{name}, {unit_name(heatmap.unit)}", "font": {"size": 10}, "side": "bottom"},
                     "outlinewidth": 0,
+                    "ticklabeloverflow": "allow",
                 },
             },
         ),
@@ -250,20 +280,35 @@ def _short(amount: float) -> str:
 def _add_path(figure: go.Figure, heatmap: Heatmap, theme: Theme) -> None:
     known = np.isfinite(heatmap.close)
     price = f",.{max(2, decimals(heatmap.bin_size))}f"
+    ts, middle = times(heatmap.ts[known]), times(heatmap.ts[known] - heatmap.interval // 2)
+    candles = {of: getattr(heatmap, of)[known] for of in ("open", "high", "low", "close")}
+    when = f"{shown_span(heatmap.interval)} up to "
+    if len(heatmap.ts) <= _NARROW:
+        figure.add_trace(
+            go.Candlestick(
+                x=middle,
+                **candles,
+                customdata=ts,
+                name="price",
+                increasing={"line": {"color": theme.price, "width": 1}, "fillcolor": theme.background},
+                decreasing={"line": {"color": theme.price, "width": 1}, "fillcolor": theme.price},
+                hovertemplate=f"{when}%{{customdata|{TIME}}}<br>"
+                f"open %{{open:{price}}}, high %{{high:{price}}}<br>low %{{low:{price}}}, close %{{close:{price}}}"
+                "<extra>price that liquidates</extra>",
+            ),
+            row=1,
+            col=1,
+        )
+        return
     figure.add_trace(
-        go.Candlestick(
-            x=times(heatmap.ts[known] - heatmap.interval // 2),
-            open=heatmap.open[known],
-            high=heatmap.high[known],
-            low=heatmap.low[known],
-            close=heatmap.close[known],
-            customdata=times(heatmap.ts[known]),
+        go.Scatter(
+            x=np.repeat(middle, 4),
+            y=np.stack(list(candles.values()), axis=1).ravel(),
+            customdata=np.repeat(ts, 4),
+            mode="lines",
+            line={"color": theme.price, "width": 1},
             name="price",
-            increasing={"line": {"color": theme.price, "width": 1}, "fillcolor": theme.background},
-            decreasing={"line": {"color": theme.price, "width": 1}, "fillcolor": theme.price},
-            hovertemplate=f"{shown_span(heatmap.interval)} up to %{{customdata|{TIME}}}<br>"
-            f"open %{{open:{price}}}, high %{{high:{price}}}<br>low %{{low:{price}}}, close %{{close:{price}}}"
-            "<extra>price that liquidates</extra>",
+            hovertemplate=f"{when}%{{customdata|{TIME}}}<br>%{{y:{price}}}<extra>price that liquidates</extra>",
         ),
         row=1,
         col=1,
@@ -271,17 +316,40 @@ def _add_path(figure: go.Figure, heatmap: Heatmap, theme: Theme) -> None:
 
 
 def _add_liquidated(figure: go.Figure, heatmap: Heatmap, side: str, colour: str, column: NDArray[np.float64]) -> None:
+    name = f"{side}s liquidated"
+    hover = (
+        f"{shown_span(heatmap.interval)} up to %{{customdata|{TIME}}}<br>"
+        f"%{{y:{AMOUNT}}} {unit_name(heatmap.unit)}<extra>{name}</extra>"
+    )
+    if len(heatmap.ts) <= _NARROW:
+        there = column > 0
+        ts = heatmap.ts[there]
+        figure.add_trace(
+            go.Bar(
+                x=times(ts - heatmap.interval),
+                y=column[there],
+                offset=0,
+                width=milliseconds(heatmap.interval),
+                name=name,
+                marker={"color": colour, "line": {"width": 0}},
+                customdata=times(ts),
+                hovertemplate=hover,
+            ),
+            row=2,
+            col=1,
+        )
+        return
     figure.add_trace(
-        go.Bar(
+        go.Scatter(
             x=times(heatmap.ts - heatmap.interval),
             y=column,
-            offset=0,
-            width=milliseconds(heatmap.interval),
-            name=f"{side}s liquidated",
-            marker={"color": colour, "line": {"width": 0}},
+            mode="lines",
+            line={"color": colour, "width": 1, "shape": "hv"},
+            stackgroup="liquidated",
+            fillcolor=colour,
+            name=name,
             customdata=times(heatmap.ts),
-            hovertemplate=f"{shown_span(heatmap.interval)} up to %{{customdata|{TIME}}}<br>"
-            f"%{{y:{AMOUNT}}} {unit_name(heatmap.unit)}<extra>{side}s liquidated</extra>",
+            hovertemplate=hover,
         ),
         row=2,
         col=1,

@@ -12,8 +12,10 @@ from liqclient._times import to_duration_nanoseconds
 from liqclient._types import Duration, Unit
 from liqclient.plot._common import (
     AMOUNT,
+    PHONE,
     TIME,
     amount_axis,
+    begin,
     finish,
     milliseconds,
     second_axis,
@@ -32,6 +34,7 @@ def liquidations_figure(
     interval: Duration,
     unit: Unit = "notional",
     theme: Theme = SAFE,
+    width: int = PHONE,
 ) -> go.Figure:
     """Draw recorded liquidations by interval and side, and what they add up to.
 
@@ -47,6 +50,8 @@ def liquidations_figure(
         Which of the two the answer holds to draw: ``notional`` in quote units, ``qty`` in base units.
     theme
         Colours.
+    width
+        Pixels it will be wide, so that titles and legends take the room there is; it fits wider places too.
 
     Returns
     -------
@@ -67,7 +72,7 @@ def liquidations_figure(
     ts = np.concatenate([of.ts for of in buckets])
     if step <= 0 or np.any(np.diff(ts) <= 0) or np.any(ts % step):
         raise ValueError(f"interval must be that of the answer, and pages in their order; interval was {interval!r}")
-    figure = go.Figure()
+    figure = begin(theme)
     start, end = times(ts), times(ts + step)
     for side, colour in (("long", theme.long), ("short", theme.short)):
         amounts = np.concatenate([getattr(of, f"{side}_{unit}") for of in buckets])
@@ -123,10 +128,11 @@ def liquidations_figure(
     return finish(
         figure,
         theme,
+        width=width,
         title=f"{symbol} recorded liquidations",
         lines=lines,
         height=400,
-        legends=() if empty else [2],
+        legends=() if empty else [4],
         nothing=nothing if empty else None,
     )
 

@@ -2,14 +2,17 @@
 
 // What is shown is a function of the URL's query; controls write to it, and everything is drawn from it.
 const VIEWS = ["map", "heatmap", "liquidations", "compare", "coverage"];
-const STATE_EVERY = 3000, MOVED_EVERY = 10000, STALE_SECONDS = 900;
+const STATE_EVERY = 3000, MOVED_EVERY = 10000, STALE_SECONDS = 900, SLIDE_AFTER = 120;
 const CONFIG = {responsive: true, displaylogo: false, showSendToCloud: false};
 const at = id => document.getElementById(id);
 const form = at("controls"), chart = at("chart"), words = at("words"), slider = at("slider");
 
 let server = null;        // the last good answer of /api/state
 let asked = 0;            // number of the newest load: older ones are not drawn
+let asking = null;        // what ends the load that is under way, null while none is
 let drawn = null;         // query of what is drawn
+let askedWidth = 0;       // what the newest question said
+let waiting = null;       // what is to be drawn once plotly.js is there
 let facts = {};           // of what is drawn
 let lost = null;          // why there is no answer, null while there is one
 let events = null;        // the live connection, and the query it is for
@@ -39,11 +42,12 @@ class Refused extends Error {
   }
 }
 
-async function ask(path) {
+async function ask(path, signal) {
   let response;
   try {
-    response = await fetch(path);
-  } catch {
+    response = await fetch(path, {signal});
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     throw new Refused({code: "UNAVAILABLE", message:
       "the dashboard itself does not answer: start it again with `liqserver dashboard`"});
   }
@@ -52,31 +56,30 @@ async function ask(path) {
   return answer;
 }
 
-/** The question of a view: the query, with the symbol that is shown where none is named. */
+/** In steps, so that not every pixel is another question. */
+const width = () => Math.max(300, Math.floor(innerWidth / 30) * 30);
+
+/** The question of a view: the query and how wide the figure may be. */
 function question() {
   const query = state();
   query.delete("live");
-  if (!query.has("symbol") && server?.symbols.length) {
-    const [first] = server.symbols;
-    query.set("symbol", first.symbol);
-    query.set("venue", first.venue);
-  }
-  return query;
+  askedWidth = width();
+  query.set("width", askedWidth);
+  return query.toString();
 }
 
 async function load() {
   const mine = ++asked, query = question();
-  if (!server) return;
-  if (!query.has("symbol")) {
-    nothing("There is nothing to show: the server has no data of any symbol. Get some in with `liqserver ingest`.");
-    return;
-  }
-  if (drawn !== query.toString()) say("Asking the server.");
+  asking?.abort();
+  asking = new AbortController();
+  if (drawn !== query) say("Asking the server.");
   try {
-    const answer = await ask(`/api/figure/${view()}?${query}`);
-    if (mine === asked) draw(answer, query.toString());
+    const answer = await ask(`/api/figure/${view()}?${query}`, asking.signal);
+    if (mine === asked) draw(answer, query);
   } catch (error) {
-    if (mine === asked) refused(error, query.toString());
+    if (mine === asked) refused(error, query);
+  } finally {
+    if (mine === asked) asking = null;
   }
 }
 
@@ -96,17 +99,16 @@ async function watch() {
   try {
     const answer = await ask("/api/state");
     const names = of => JSON.stringify(of && [of.symbols.map(s => [s.venue, s.symbol]), of.models.map(m => m.id)]);
-    const newest = current()?.newest, known = names(server);
-    let again = lost !== null || server === null;
+    const newest = current()?.newest, known = names(server), first = server === null;
+    let again = lost !== null;
     server = answer;
-    lost = null;
-    chart.classList.remove("old");
+    back();
     if (known !== names(server)) {
       controls();
-      again = true;
+      if (first) fill(); else again = true;
     }
     // What there was too little data for may be there now.
-    if (again || (drawn === null && newest !== current()?.newest)) {
+    if (again || (!first && drawn === null && newest !== current()?.newest)) {
       closeLive();
       show();
     }
@@ -118,8 +120,11 @@ async function watch() {
   setTimeout(watch, STATE_EVERY);
 }
 
-const current = () => server?.symbols.find(of =>
-  of.symbol === question().get("symbol") && (!question().get("venue") || of.venue === question().get("venue")));
+function current() {
+  const query = state(), symbol = query.get("symbol"), venue = query.get("venue");
+  if (!symbol) return server?.symbols[0];
+  return server?.symbols.find(of => of.symbol === symbol && (!venue || of.venue === venue));
+}
 
 function connected(how = "Connected.") {
   const symbol = current();
@@ -157,16 +162,15 @@ function closeLive() {
 
 function openLive() {
   const query = question();
-  query.set("view", view());
-  if (events?.query === query.toString()) return;
+  if (events?.query === query) return;
   closeLive();
-  const source = new EventSource(`/api/live?${query}`), mine = {source, query: query.toString()};
+  const source = new EventSource(`/api/live?${query}`), mine = {source, query};
   const on = (name, then) => source.addEventListener(name, event => {
     if (events === mine) then(event.data ? JSON.parse(event.data) : null);
   });
   events = mine;
   lastMove = Date.now();
-  on("levels", answer => { asked++; back(); draw(answer, question().toString()); connected("Live."); });
+  on("levels", answer => { asked++; back(); draw(answer, query); connected("Live."); });
   on("heartbeat", news => { back(); quiet(news); });
   on("moved", news => {
     back();
@@ -179,7 +183,7 @@ function openLive() {
     }, lastMove + MOVED_EVERY - Date.now());
   });
   on("lost", answer => away(answer.error.message));
-  on("failed", answer => { closeLive(); refused(new Refused(answer.error), question().toString()); });
+  on("failed", answer => { closeLive(); refused(new Refused(answer.error), query); });
   // A refusal of the dashboard ends the connection for good; `watch` notices when it is back.
   source.onerror = () => {
     if (events === mine && source.readyState === EventSource.CLOSED) events = null;
@@ -201,18 +205,22 @@ function say(text, how = "") {
 }
 
 function nothing(text) {
-  drawn = null;
+  drawn = waiting = null;
   facts = {};
-  Plotly.purge(chart);
+  window.Plotly?.purge(chart);
   at("rows").replaceChildren();
   chart.classList.remove("old");
   say(text, "bad");
 }
 
 function draw(answer, query) {
+  if (!window.Plotly) {
+    waiting = [answer, query];
+    return;
+  }
   const {data, layout} = answer.figure;
   // Zoom and hidden tiers stay while the same is asked.
-  layout.uirevision = query;
+  layout.uirevision = query.replace(/&?width=\d+/, "");
   Plotly.react(chart, data, layout, CONFIG);
   drawn = query;
   facts = answer.facts;
@@ -220,6 +228,9 @@ function draw(answer, query) {
   bounds();
   say(facts.as_of_shown ? `As of ${facts.as_of_shown}.` : "");
 }
+
+at("plotly").addEventListener("load", () => { if (waiting) draw(...waiting); });
+at("plotly").addEventListener("error", () => away("the dashboard did not send plotly.js: load this page again"));
 
 function rows(table) {
   if (!table?.length) { at("rows").replaceChildren(); return; }
@@ -269,34 +280,51 @@ function fill() {
       field.value = server?.models.some(of => of.id === value && of.is_default) ? "" : value;
     } else {
       field.value = value;
+      // The default, named.
+      if (field.selectedIndex < 0) field.selectedIndex = 0;
     }
   }
   const symbol = current();
   form.symbol.value = symbol ? `${symbol.venue}:${symbol.symbol}` : "";
   form.bin_size.placeholder = symbol?.base_bin ? `n × ${symbol.base_bin}` : "suits";
-  const compared = (query.get("models") || "").split(",");
-  for (const box of form.querySelectorAll("[name=compared]")) box.checked = compared.includes(box.value);
+  const compared = query.get("models")?.split(",");
+  for (const box of form.querySelectorAll("[name=compared]")) box.checked = compared?.includes(box.value) ?? true;
   parameters();
   bounds();
 }
 
+/** Fields for the parameters of the chosen model, or of each that is compared. */
 function parameters() {
-  const model = chosenModel(), query = state();
-  if (!model) return;
-  at("about").textContent = `${model.description} ${model.limits}`;
-  if (at("fields").dataset.model !== model.id) {
-    at("fields").dataset.model = model.id;
-    at("fields").replaceChildren(...model.parameters.map(of => {
-      const label = document.createElement("label"), field = document.createElement("input");
-      const note = document.createElement("small");
-      Object.assign(field, {name: `p.${of.name}`, placeholder: of.default_value});
-      note.textContent = `${of.description} ${of.allowed}`;
-      label.append(of.name.replaceAll("_", " "), field, note);
-      return label;
-    }));
-    at("parameters").open ||= [...query.keys()].some(name => name.startsWith("p."));
+  const query = state(), comparing = view() === "compare", named = (query.get("models") || "").split(",");
+  const compared = server?.models.filter(of => !query.get("models") || named.includes(of.id));
+  const models = (comparing ? compared : [chosenModel()])?.filter(Boolean) ?? [];
+  const shown = JSON.stringify([comparing, models.map(of => of.id)]);
+  if (at("fields").dataset.shown !== shown) {
+    at("fields").dataset.shown = shown;
+    at("fields").replaceChildren(...models.map(model => fieldsOf(model, comparing ? `p.${model.id}.` : "p.")));
+    const own = comparing ? /^p\..+\./ : /^p\.[^.]+$/;
+    at("parameters").open ||= [...query.keys()].some(name => own.test(name));
   }
   for (const field of at("fields").querySelectorAll("input")) field.value = query.get(field.name) ?? "";
+}
+
+function fieldsOf(model, prefix) {
+  // Of several models, those with parameters of their own are open.
+  const section = document.createElement("details"), grid = document.createElement("div");
+  const heading = Object.assign(document.createElement("summary"), {textContent: model.id});
+  section.open = prefix === "p." || [...state().keys()].some(name => name.startsWith(prefix));
+  const about = Object.assign(document.createElement("p"), {textContent: `${model.description} ${model.limits}`});
+  grid.className = "grid";
+  grid.append(...model.parameters.map(of => {
+    const label = document.createElement("label"), field = document.createElement("input");
+    const note = document.createElement("small");
+    Object.assign(field, {name: prefix + of.name, placeholder: of.default_value});
+    note.textContent = `${of.description} It ${of.allowed}.`;
+    label.append(of.name.replaceAll("_", " "), field, note);
+    return label;
+  }));
+  section.append(heading, about, grid);
+  return section;
 }
 
 /** The slider goes from the first to the newest data, in minutes. */
@@ -313,20 +341,25 @@ function bounds() {
   slider.value = Number.isNaN(given) ? slider.max : given;
 }
 
+/** Changes that take away the fields of the query that ``which`` says. */
+const without = which => Object.fromEntries([...state().keys()].filter(which).map(name => [name, ""]));
+
 form.addEventListener("submit", event => event.preventDefault());
 form.addEventListener("change", ({target}) => {
   if (target === slider) {
-    change({as_of: +slider.value >= +slider.max ? "" : minute(+slider.value)});
+    slide();
   } else if (target.name === "symbol") {
     const [venue, symbol] = target.value.split(":");
     slider.min = 0;
     change({venue, symbol, bin_size: "", as_of: ""});
   } else if (target.name === "model") {
-    const own = Object.fromEntries([...state().keys()].filter(name => name.startsWith("p.")).map(name => [name, ""]));
-    change({...own, model: target.value});
+    change({...without(name => /^p\.[^.]+$/.test(name)), model: target.value});
   } else if (target.name === "compared") {
-    const boxes = [...form.querySelectorAll("[name=compared]:checked")];
-    change({models: boxes.map(box => box.value).join(",")});
+    const boxes = [...form.querySelectorAll("[name=compared]")];
+    const ids = boxes.filter(box => box.checked).map(box => box.value);
+    const gone = without(name => /^p\..+\./.test(name) && !ids.includes(name.split(".")[1]));
+    // All of them need no word, and none is no comparison.
+    change({...gone, models: ids.length % boxes.length ? ids.join(",") : ""});
   } else if (target.name === "live") {
     change({live: target.checked ? "1" : "", as_of: ""});
   } else if (target.type === "checkbox") {
@@ -335,12 +368,24 @@ form.addEventListener("change", ({target}) => {
     change({[target.name]: target.value.trim()});
   }
 });
-slider.addEventListener("input", () => { form.as_of.value = minute(+slider.value); });
+let sliding = null;
+function slide() {
+  clearTimeout(sliding);
+  change({as_of: +slider.value >= +slider.max ? "" : minute(+slider.value)});
+}
+// What is shown follows the slider while it is dragged, where it rests for a moment.
+slider.addEventListener("input", () => {
+  form.as_of.value = minute(+slider.value);
+  clearTimeout(sliding);
+  sliding = setTimeout(slide, SLIDE_AFTER);
+});
 at("newest").addEventListener("click", () => change({as_of: ""}));
 for (const tab of document.querySelectorAll("[role=tab]")) {
   tab.addEventListener("click", () => change({view: tab.dataset.view === "map" ? "" : tab.dataset.view}, true));
 }
 addEventListener("popstate", () => show());
+// Titles and legends are made for a width.
+addEventListener("resize", () => { if (askedWidth !== width() && VIEWS.includes(view())) show(); });
 // A page that nobody sees needs no connection: a browser has six for one address.
 document.addEventListener("visibilitychange", () => { if (document.hidden) closeLive(); else show(); });
 
@@ -357,11 +402,10 @@ function show() {
     nothing(`There is no view ${here}: it must be one of ${VIEWS.join(", ")}.`);
     return;
   }
-  if (!server) return;
-  if (live() && question().has("symbol")) openLive(); else closeLive();
+  if (live()) openLive(); else closeLive();
   // The first live event brings the map.
   if (!events || here !== "map") load();
-  else if (drawn !== question().toString()) say("Asking the server.");
+  else if (drawn !== question()) say("Asking the server.");
 }
 
 show();
