@@ -71,7 +71,7 @@ def run() -> list[Row]:
     assert first is not None
     rest = history.slice(first + 1, len(history))
     started = start_book(float(history.open_interest[first]), given, BIN, int(history.step_end[first]))
-    cover_history(started, rest, given)
+    cover_history(started, rest, given, 0, len(rest))
 
     def ours() -> None:
         advance(started.copy(), given, rest)
