@@ -27,6 +27,7 @@ from liqserver.cli.options import (
     WHAT_PANEL,
     AsOfOption,
     BinSizeOption,
+    CalibrationOption,
     DbOption,
     EndOption,
     MinNotionalOption,
@@ -141,6 +142,7 @@ def levels(
     ] = True,
     min_notional: MinNotionalOption = 0.0,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     output: OutputFileOption = None,
@@ -171,6 +173,7 @@ def levels(
             min_notional=min_notional,
             derived=True,
             parameters=parameters,
+            calibration=calibration,
         )
     figures.write(figures.plot.levels_figure(answer, **figures.dressed))
 
@@ -191,6 +194,7 @@ def heatmap(
     side: SideOption = SideChoice.BOTH,
     unit: UnitOption = UnitChoice.NOTIONAL,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     log: Annotated[
@@ -227,6 +231,7 @@ def heatmap(
             side=side.value,
             unit=unit.value,
             parameters=parameters,
+            calibration=calibration,
         )
     figures.write(figures.plot.heatmap_figure(answer, **figures.dressed, log_colour=log))
 
@@ -310,6 +315,7 @@ def audit(
     every: Annotated[int, length("Length of an interval, such as 5m, 1h, 1d; 1m to 30d.", "1h")] = HOUR,
     unit: UnitOption = UnitChoice.NOTIONAL,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     output: OutputFileOption = None,
@@ -336,6 +342,7 @@ def audit(
             model=model,
             unit=unit.value,
             parameters=parameters,
+            calibration=calibration,
         )
     figures.write(figures.plot.audit_figure(answer, **figures.dressed))
 

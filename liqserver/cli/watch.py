@@ -27,6 +27,7 @@ from liqserver.cli.options import (
     DEFAULT_RANGE,
     OUTPUT_PANEL,
     BinSizeOption,
+    CalibrationOption,
     DbOption,
     ModelOption,
     RangeOption,
@@ -105,6 +106,7 @@ def watch(
     price_range: RangeOption = DEFAULT_RANGE,
     unit: UnitOption = UnitChoice.NOTIONAL,
     model: ModelOption = "",
+    calibration: CalibrationOption = "",
     *,
     parameters: liqclient.Parameters,
     near: Annotated[
@@ -185,6 +187,7 @@ def watch(
                 unit=unit.value,
                 derived=True,
                 parameters=parameters,
+                calibration=calibration,
                 timeout=_ATTEMPT,
             )
 
@@ -198,6 +201,7 @@ def watch(
                 price_range=price_range,
                 unit=unit.value,
                 parameters=parameters,
+                calibration=calibration,
             )
 
         try:

@@ -19,11 +19,11 @@ from liqserver.store.database import Database, StoreError
 from liqserver.store.events import Batch
 from liqserver.store.history import MINUTE, history_of
 from liqserver.store.ingest import register_symbol
+from liqserver.store.ledger import symbol_keys
 from liqserver.store.live_rows import (
     LiveRows,
     settlements_after,
     stored_symbol,
-    stored_symbols,
     write_live,
 )
 
@@ -204,7 +204,7 @@ class Feed:
         return of
 
     def _known(self, venue: str, symbol: str, tick_size: float, batch: Batch | None) -> tuple[str, str]:
-        names = stored_symbols(self._database)
+        names = list(symbol_keys(self._database.cursor()))
         if any(of[1] == symbol and venue in ("", of[0]) for of in names) or not (venue and symbol and batch):
             return find_symbol(names, venue, symbol)
         prices = np.concatenate([batch.trade_price, batch.mark_price])

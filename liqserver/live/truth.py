@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from liqserver.live.errors import MissingInput
 from liqserver.store.archive import interval_name
 from liqserver.store.database import Database
+from liqserver.store.ledger import symbol_keys
 from liqserver.store.liquidations import KnownSums, saturation, summed_records, summed_totals
 
 HOUR = 3_600_000_000_000
@@ -72,21 +73,19 @@ def known_liquidations(database: Database, venue: str, symbol: str, *, until: in
     """
     cur = database.cursor()
     try:
-        row = cur.execute("SELECT symbol_id FROM symbols WHERE venue = ? AND symbol = ?", [venue, symbol]).fetchone()
-        if row is None:
-            raise KeyError(f"{venue}:{symbol}")
-        totals = summed_totals(cur, row[0], interval=period, until=until)
+        key = symbol_keys(cur)[venue, symbol]
+        totals = summed_totals(cur, key, interval=period, until=until)
         if totals is not None:
             sums, of = totals
             return _filled(sums, period, f"totals by {interval_name(of)}, as their publisher added them up")
-        records = summed_records(cur, row[0], interval=period, until=until)
+        records = summed_records(cur, key, interval=period, until=until)
         if records is None or not len(records.ts):
             raise MissingInput(
                 "liquidations",
                 f"nothing is known of real liquidations of {venue}:{symbol} by {interval_name(period)} until then: "
                 "ingest totals (liquidations_1h.csv with --symbol), liquidationSnapshot files or force_orders_DATE.csv",
             )
-        full = saturation(cur, row[0], start=int(records.ts[0]), end=int(records.ts[-1]) + period)
+        full = saturation(cur, key, start=int(records.ts[0]), end=int(records.ts[-1]) + period)
         source = "single liquidation orders that were recorded, added up"
         if full is not None:
             source += f"; a lower bound, since their feed was full in {full.minutes:,} minutes"

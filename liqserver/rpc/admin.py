@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 import threading
@@ -11,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -26,6 +24,7 @@ from liqserver.store.archive import ArchiveError
 from liqserver.store.calibrations import store_calibration
 from liqserver.store.database import Database, StoreError
 from liqserver.store.ingest import FileResult, Progress, Status, ingest
+from liqserver.store.ledger import stored_files, symbol_keys
 from liqserver.store.liquidation_files import DEFAULT_QUOTE_ASSET
 from liqserver.store.markets import StoreMarkets
 from liqserver.v1 import admin_pb2, admin_pb2_grpc
@@ -119,21 +118,16 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
     def _files(self, request: admin_pb2.ListFilesRequest) -> list[admin_pb2.StoredFile]:
         cur = self._database.cursor()
         try:
-            known = cur.execute("SELECT symbol_id, venue, symbol FROM symbols ORDER BY venue, symbol").fetchall()
-            wanted = [of for of in known if request.venue in ("", of[1]) and request.symbol in ("", of[2])]
+            known = symbol_keys(cur)
+            wanted = [
+                key for of, key in known.items() if request.venue in ("", of[0]) and request.symbol in ("", of[1])
+            ]
             if not wanted and (request.symbol or request.venue):
                 asked = ":".join(name for name in (request.venue, request.symbol) if name)
-                raise UnknownName("symbol", asked, (f"{venue}:{symbol}" for _, venue, symbol in known))
-            rows = cur.execute(
-                f"""
-                SELECT {", ".join(_STORED)} FROM ledger JOIN symbols USING (symbol_id)
-                WHERE symbol_id IN (SELECT unnest(?::INTEGER[])) ORDER BY file_id
-                """,  # noqa: S608 - names of ours
-                [[symbol_id for symbol_id, _, _ in wanted]],
-            ).fetchall()
+                raise UnknownName("symbol", asked, map(":".join, known))
+            return [admin_pb2.StoredFile(**of) for of in stored_files(cur, wanted)]
         finally:
             cur.close()
-        return [_stored(dict(zip(_STORED, row, strict=True))) for row in rows]
 
     def _ingest(
         self,
@@ -224,14 +218,6 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         finally:
             if not request.dry_run:
                 self._engine.recalibrated(venue, symbol)
-
-
-# Columns of the ledger and of its symbols that are fields of a message.
-_STORED = tuple(admin_pb2.StoredFile.DESCRIPTOR.fields_by_name)
-
-
-def _stored(columns: dict[str, Any]) -> admin_pb2.StoredFile:
-    return admin_pb2.StoredFile(**columns | {"notices": json.loads(columns["notices"])})
 
 
 def _give_way() -> None:

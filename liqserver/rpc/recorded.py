@@ -16,6 +16,7 @@ from liqserver.live.errors import InvalidField, MissingInput
 from liqserver.live.names import find_symbol
 from liqserver.rpc.convert import pack, pack_int64
 from liqserver.store.database import Database
+from liqserver.store.ledger import symbol_keys
 from liqserver.store.liquidations import (
     LiquidationRows,
     LiquidationSums,
@@ -134,9 +135,9 @@ def _check(request: liquidation_pb2.ListLiquidationsRequest, start: int | None, 
 
 def _resolve(cur: duckdb.DuckDBPyConnection, venue: str, symbol: str) -> tuple[int, str]:
     """Return the key and the full name of a symbol."""
-    ids = {(v, s): key for key, v, s in cur.execute("SELECT symbol_id, venue, symbol FROM symbols").fetchall()}
-    found = find_symbol(sorted(ids), venue, symbol)
-    return ids[found], ":".join(found)
+    keys = symbol_keys(cur)
+    found = find_symbol(list(keys), venue, symbol)
+    return keys[found], ":".join(found)
 
 
 # --- pages -----------------------------------------------------------------------------------------------------

@@ -90,11 +90,6 @@ class StoredSymbol:
     until: int
 
 
-def stored_symbols(database: Database) -> list[tuple[str, str]]:
-    """Return (venue, symbol) of all symbols, sorted."""
-    return database.cursor().execute("SELECT venue, symbol FROM symbols ORDER BY venue, symbol").fetchall()
-
-
 def stored_symbol(database: Database, venue: str, symbol: str) -> StoredSymbol:
     """Return what is known of a symbol that exists."""
     [(symbol_id, base_bin, until)] = (

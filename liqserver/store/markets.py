@@ -12,6 +12,7 @@ from liqserver.store.brackets import bracket_history
 from liqserver.store.database import Database
 from liqserver.store.details import StoreDetails
 from liqserver.store.history import load_history
+from liqserver.store.ledger import symbol_keys
 
 
 class StoreMarkets:
@@ -28,8 +29,7 @@ class StoreMarkets:
 
     def names(self) -> list[tuple[str, str]]:
         """Return (venue, symbol) of every market, sorted."""
-        cur = self._database.cursor()
-        return cur.execute("SELECT venue, symbol FROM symbols ORDER BY venue, symbol").fetchall()
+        return list(symbol_keys(self._database.cursor()))
 
     def market(self, venue: str, symbol: str) -> Market:
         """Return one market with everything that is stored of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_weekly_calibrations_are_stored_listed_and_used(winter: Path) -> None:
     audit = ("audit", "BTCUSDT", "--db", winter, "--every", "1d", "-f", "json", "--start", "2026-01-21T00:00Z")
     for given, used in (((), rows[-1]["id"]), (("--calibration", rows[0]["id"]), rows[0]["id"])):
         assert json.loads(run(*audit, *given).stdout)["provenance"]["calibration"] == used
+    chart = winter.with_name("levels.html")
+    plot = ("plot", "levels", "BTCUSDT", "--db", winter, "--range", "0.02", "--output", chart)
+    hashes = []
+    for of in (rows[0]["id"], "none"):
+        run(*plot, "--calibration", of)
+        [shown] = set(re.findall(r"position_book \(([0-9a-f]{16})\)", chart.read_text()))
+        hashes.append(shown)
+    assert hashes[0] != hashes[1]
 
 
 def test_what_cannot_be_is_said_with_its_status(winter: Path, market_db: Path, tmp_path: Path) -> None:
