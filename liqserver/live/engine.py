@@ -197,7 +197,7 @@ class LevelsEngine:
         with self._lock:
             used = key in self._markets
         if used:
-            question = self._question(LevelsQuery(symbol, venue))
+            question = self.question(LevelsQuery(symbol, venue))
             # What stands in the way of an answer is for the next question to say.
             with suppress(MissingInput, OutsideCoverage):
                 question.levels(question.moment("as_of", None))
@@ -231,12 +231,12 @@ class LevelsEngine:
         AskError
             See ``liqserver.live.errors``.
         """
-        question = self._question(query, moment=as_of)
+        question = self.question(query, moment=as_of)
         return self._answer(question, question.moment("as_of", as_of))
 
     def bin_size(self, query: LevelsQuery) -> float:
         """Return the width of the bins of an answer to ``query`` as of the newest data; raises as ``levels`` does."""
-        question = self._question(query)
+        question = self.question(query)
         return question.window(question.end).bin_size
 
     def ready(self, query: LevelsQuery) -> bool:
@@ -245,17 +245,7 @@ class LevelsEngine:
         with self._lock:
             if key not in self._markets:
                 return False
-        return self._question(query).timeline.ready
-
-    def question(self, query: LevelsQuery, within: str = "query", moment: int | None = None) -> Question:
-        """Return ``query`` with all that its names mean; its calibration knows nothing after ``moment``.
-
-        Raises
-        ------
-        AskError
-            See ``liqserver.live.errors``; fields of the model are named as those of ``within``.
-        """
-        return self._question(query, within, moment=moment)
+        return self.question(query).timeline.ready
 
     def replay(self, query: LevelsQuery, start: int | None, end: int | None, every: int) -> Iterator[LevelsAnswer]:
         """Answer ``query`` as of one moment after the other; what is wrong with the question is raised at once.
@@ -275,12 +265,12 @@ class LevelsEngine:
         AskError
             See ``liqserver.live.errors``.
         """
-        question = self._question(query)
+        question = self.question(query)
         question.need_time_axis()
         if every < MINUTE:
             raise InvalidField("every", every, f"must be at least {MINUTE} nanoseconds (a minute)")
         first, last = question.span(start, end)
-        question = self._question(query, moment=first)
+        question = self.question(query, moment=first)
         question.window(first)
         return (self._answer(question, moment) for moment in range(first, last + 1, every))
 
@@ -313,7 +303,7 @@ class LevelsEngine:
         AskError
             See ``liqserver.live.errors``.
         """
-        question = self._question(query)
+        question = self.question(query)
         question.need_time_axis()
         last = question.moment("end", end)
         if lookback is not None:
@@ -331,7 +321,7 @@ class LevelsEngine:
             raise InvalidField("interval", interval, f"must be 0, or from {MINUTE} (a minute) to {DAY} (a day)")
         columns = (last - first) // interval + 1
         ts = last - interval * np.arange(columns - 1, -1, -1, dtype=np.int64)
-        question = self._question(query, moment=first)
+        question = self.question(query, moment=first)
         window = question.window(last)
         if columns * window.count > MAX_CELLS:
             raise InvalidField(
@@ -407,7 +397,7 @@ class LevelsEngine:
                 calibration=query.calibration if own else "",
             )
             try:
-                question = self._question(asked, f"models[{i}]", grid=window, moment=moment)
+                question = self.question(asked, f"models[{i}]", grid=window, moment=moment)
                 answer = self._answer(question, question.moment("as_of", moment))
             except (MissingInput, OutsideCoverage) as error:
                 models.append(ComparedModel(choice.model or DEFAULT_MODEL, None, error.message))
@@ -440,7 +430,7 @@ class LevelsEngine:
         AskError
             See ``liqserver.live.errors``.
         """
-        question = self._question(query)
+        question = self.question(query)
         question.need_time_axis()
         if not MINUTE <= interval <= 30 * DAY:
             raise InvalidField("interval", interval, f"must be from {MINUTE} (a minute) to {30 * DAY} (30 days)")
@@ -455,7 +445,7 @@ class LevelsEngine:
                 interval,
                 f"gives {count} intervals, at most {MAX_INTERVALS} are allowed: ask for less time",
             )
-        question = self._question(query, moment=first)
+        question = self.question(query, moment=first)
         edges = first + interval * np.arange(count + 1, dtype=np.int64)
         end = int(edges[-1])
         before, after = question.levels(first), question.levels(end)
@@ -481,12 +471,17 @@ class LevelsEngine:
             provenance=provenance(question, end, after),
         )
 
-    def _question(
+    def question(
         self, query: LevelsQuery, within: str = "query", grid: Window | None = None, moment: int | None = None
     ) -> Question:
         """Return ``query`` with all that its names mean; errors name fields of the model ``within`` the request.
 
         Its calibration looks no further than ``moment``, the first that will be asked of it; None for the newest.
+
+        Raises
+        ------
+        AskError
+            See ``liqserver.live.errors``.
         """
         key = self._find_symbol(query)
         model = MODELS.get(query.model or DEFAULT_MODEL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from liqserver.live.errors import InvalidField, UnknownName
 
@@ -36,3 +36,13 @@ def find_symbol(names: Sequence[tuple[str, str]], venue: str, symbol: str, withi
     if len(found) > 1:
         raise InvalidField(f"{within}venue", "empty", f"must be one of {', '.join(v for v, _ in found)} for {symbol}")
     return found[0]
+
+
+def find_symbols(names: Iterable[tuple[str, str]], venue: str, symbol: str) -> list[tuple[str, str]]:
+    """Return every (venue, symbol) that is meant, an empty name meaning all; raises UnknownName if there is none."""
+    known = list(names)
+    found = [of for of in known if venue in ("", of[0]) and symbol in ("", of[1])]
+    if not found and (venue or symbol):
+        asked = ":".join(name for name in (venue, symbol) if name)
+        raise UnknownName("symbol", asked, map(":".join, known))
+    return found

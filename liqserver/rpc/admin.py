@@ -16,9 +16,9 @@ import duckdb
 from liqserver.config import DEFAULT_VENUE
 from liqserver.live.calibrations import calibrated, cuts_of
 from liqserver.live.engine import LevelsEngine
-from liqserver.live.errors import InvalidField, Refused, UnknownName
+from liqserver.live.errors import InvalidField, Refused
 from liqserver.live.feed import Feed
-from liqserver.live.names import find_symbol
+from liqserver.live.names import find_symbol, find_symbols
 from liqserver.rpc.convert import calibration_info
 from liqserver.store.archive import ArchiveError
 from liqserver.store.calibrations import store_calibration
@@ -119,13 +119,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         cur = self._database.cursor()
         try:
             known = symbol_keys(cur)
-            wanted = [
-                key for of, key in known.items() if request.venue in ("", of[0]) and request.symbol in ("", of[1])
-            ]
-            if not wanted and (request.symbol or request.venue):
-                asked = ":".join(name for name in (request.venue, request.symbol) if name)
-                raise UnknownName("symbol", asked, map(":".join, known))
-            return [admin_pb2.StoredFile(**of) for of in stored_files(cur, wanted)]
+            wanted = find_symbols(known, request.venue, request.symbol)
+            return [admin_pb2.StoredFile(**of) for of in stored_files(cur, (known[of] for of in wanted))]
         finally:
             cur.close()
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from dataclasses import fields
 
-from liqserver.live.errors import UnknownName
+from liqserver.live.names import find_symbols
 from liqserver.models.parameters import Compat, MarginFormula, Parameters
 from liqserver.models.registry import DEFAULT_MODEL, MODELS, Model
 from liqserver.rpc.convert import calibration_info
@@ -92,14 +92,14 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
     def _calibrations(
         self, request: market_data_pb2.ListCalibrationsRequest
     ) -> market_data_pb2.ListCalibrationsResponse:
-        _wanted(StoreMarkets(self._database).names(), request.venue, request.symbol)
+        find_symbols(StoreMarkets(self._database).names(), request.venue, request.symbol)
         stored = stored_calibrations(self._database, request.venue, request.symbol)
         return market_data_pb2.ListCalibrationsResponse(calibrations=map(calibration_info, stored))
 
     def _coverage(self, request: market_data_pb2.GetCoverageRequest) -> market_data_pb2.GetCoverageResponse:
         cur = self._database.cursor()
         known = [(of.venue, of.symbol) for of in coverage.symbols(cur)]
-        wanted = _wanted(known, request.venue, request.symbol)
+        wanted = find_symbols(known, request.venue, request.symbol)
         return market_data_pb2.GetCoverageResponse(
             symbols=[
                 market_data_pb2.SymbolCoverage(
@@ -137,15 +137,6 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
                 ],
             )
         return answer
-
-
-def _wanted(known: list[tuple[str, str]], venue: str, symbol: str) -> list[tuple[str, str]]:
-    """Return the (venue, symbol) asked for, empty names for all; raises UnknownName."""
-    wanted = [of for of in known if symbol in ("", of[1]) and venue in ("", of[0])]
-    if not wanted and (symbol or venue):
-        asked = ":".join(name for name in (venue, symbol) if name)
-        raise UnknownName("symbol", asked, (f"{of}:{name}" for of, name in known))
-    return wanted
 
 
 def _kind(of: coverage.KindCoverage) -> market_data_pb2.KindCoverage:

@@ -105,27 +105,25 @@ class PublishStreams:
                 if request.sequence <= sequence:
                     raise InvalidField("sequence", request.sequence, f"must be greater than {sequence}, the one before")
                 sequence = request.sequence
-                answer = self._take_at_once(request)
-                if answer is None:
-                    answer = await loop.run_in_executor(self._executor, self._take, request)
+                # What is small is looked at right here: handing it to a thread would take as long.
+                batch = _batch(request) if request.ByteSize() <= _SMALL else None
+                taken = None
+                if batch is not None:
+                    taken = self._feed.publish_at_once(request.venue, request.symbol, batch)
+                if taken is None:
+                    taken = await loop.run_in_executor(self._executor, self._take, request, batch)
+                answer = _answer(request, *taken)
                 symbols.add((answer.venue, answer.symbol))
                 await answers.put(answer)
             await answers.put(None)
         except Exception as error:  # raised again where the stream is served
             await answers.put(error)
 
-    def _take_at_once(self, request: market_data_pb2.PublishRequest) -> market_data_pb2.PublishResponse | None:
-        """Take a batch of few events right here: handing it to a thread would take as long. None if it has to be."""
-        if request.ByteSize() > _SMALL:
-            return None
-        taken = self._feed.publish_at_once(request.venue, request.symbol, _batch(request))
-        return None if taken is None else _answer(request, *taken)
-
-    def _take(self, request: market_data_pb2.PublishRequest) -> market_data_pb2.PublishResponse:
-        batch = _batch(request)
+    def _take(self, request: market_data_pb2.PublishRequest, batch: Batch | None) -> tuple[Added, Position]:
+        batch = _batch(request) if batch is None else batch
         if len(batch) or batch.complete_until is not None:
-            return _answer(request, *self._feed.publish(request.venue, request.symbol, request.tick_size, batch))
-        return _answer(request, Added(0, 0, ()), self._feed.position(request.venue, request.symbol))
+            return self._feed.publish(request.venue, request.symbol, request.tick_size, batch)
+        return Added(0, 0, ()), self._feed.position(request.venue, request.symbol)
 
     async def _write_for_ever(self) -> None:
         while True:
