@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from liqclient._aio import AsyncClient
 from liqclient._alerts import AlertRule
@@ -22,6 +22,7 @@ from liqclient._errors import (
     Unimplemented,
 )
 from liqclient._stream import LevelBook, LevelsUpdate, Pauses, StreamPosition
+from liqclient._times import to_duration_nanoseconds
 from liqclient._types import Duration
 from liqclient.nt._payload import AlertPayload, LevelsPayload
 from liqclient.nt._query import LevelsQuery
@@ -279,3 +280,44 @@ class AlertsFollower[P: AlertPayload](Follower):
                 self._deliver(
                     self._to.from_alert(alert, self._query.instrument_id, unit=self._query.unit, ts_init=ts_init)
                 )
+
+
+class StreamSettings(Protocol):
+    """What a configuration says of streams: as `liqclient.Client.stream` takes it, and when levels count as stale."""
+
+    @property
+    def max_rate(self) -> float | None: ...
+    @property
+    def min_change(self) -> float: ...
+    @property
+    def heartbeat(self) -> int | str: ...
+    @property
+    def stale_after(self) -> int | str: ...
+
+
+def follower_to(
+    to: type[LevelsPayload] | type[AlertPayload],
+    query: LevelsQuery,
+    rules: Sequence[AlertRule],
+    settings: StreamSettings,
+    *,
+    clock: Callable[[], int],
+    deliver: Callable[[Any], None],
+    report: Callable[[Report], None],
+) -> Follower:
+    """Return what keeps to a subscription of a type; raises ValueError for alerts without rules."""
+    if issubclass(to, AlertPayload):
+        if not rules:
+            raise ValueError("the client's configuration has no `alert_rules`")
+        return AlertsFollower(query, rules, to, clock=clock, deliver=deliver, report=report)
+    return LevelsFollower(
+        query,
+        to,
+        max_rate=settings.max_rate,
+        min_change=settings.min_change,
+        heartbeat=settings.heartbeat,
+        stale_after=to_duration_nanoseconds(settings.stale_after),
+        clock=clock,
+        deliver=deliver,
+        report=report,
+    )

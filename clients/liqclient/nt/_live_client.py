@@ -17,12 +17,11 @@ from nautilus_trader.model.identifiers import ClientId, InstrumentId
 
 from liqclient._aio import AsyncClient
 from liqclient._errors import DeadlineExceeded, LiqClientError, Unavailable
-from liqclient._times import to_duration_nanoseconds
 from liqclient.nt._config import LiqServerDataClientConfig
 from liqclient.nt._connect import check_stream, connected, token_of
 from liqclient.nt._constants import CLIENT_ID
 from liqclient.nt._data import LiquidationAlert, LiquidationLevels
-from liqclient.nt._live import AlertsFollower, Follower, LevelsFollower, Report
+from liqclient.nt._live import Follower, Report, follower_to
 
 _TYPES = (LiquidationLevels, LiquidationAlert)
 
@@ -161,31 +160,16 @@ class LiqServerDataClient(LiveDataClient):
             raise ValueError(f"the data type must be one of {', '.join(of.__name__ for of in _TYPES)}")
         if command.instrument_id is None:
             raise ValueError("`instrument_id` must name an instrument, was None")
-        if command.data_type.type is LiquidationAlert and not self._rules:
-            raise ValueError("the client's configuration has no `alert_rules`")
         return command.instrument_id
 
     def _follower(self, data_type: DataType, instrument_id: InstrumentId) -> Follower:
-        of, query = self._settings, self._settings.query(instrument_id)
-        deliver = partial(self._deliver, DataType(data_type.type))
-        if data_type.type is LiquidationAlert:
-            return AlertsFollower(
-                query,
-                self._rules,
-                LiquidationAlert,
-                clock=self._clock.timestamp_ns,
-                deliver=deliver,
-                report=self._report,
-            )
-        return LevelsFollower(
-            query,
-            LiquidationLevels,
-            max_rate=of.max_rate,
-            min_change=of.min_change,
-            heartbeat=of.heartbeat,
-            stale_after=to_duration_nanoseconds(of.stale_after),
+        return follower_to(
+            data_type.type,
+            self._settings.query(instrument_id),
+            self._rules,
+            self._settings,
             clock=self._clock.timestamp_ns,
-            deliver=deliver,
+            deliver=partial(self._deliver, DataType(data_type.type)),
             report=self._report,
         )
 

@@ -37,12 +37,11 @@ from nautilus_trader.model import CustomData, DataType, InstrumentId, register_c
 
 from liqclient._channel import DEFAULT_TARGET
 from liqclient._errors import DeadlineExceeded, LiqClientError, Unavailable
-from liqclient._times import to_duration_nanoseconds
 from liqclient._types import Unit
 from liqclient.nt._codec import ALERT_SCHEMA, LEVELS_SCHEMA, decode, encode
 from liqclient.nt._connect import check_stream, connected
 from liqclient.nt._constants import CLIENT_ID
-from liqclient.nt._live import AlertsFollower, Follower, LevelsFollower, Report
+from liqclient.nt._live import Follower, Report, follower_to
 from liqclient.nt._payload import AlertPayload, LevelsPayload, _Payload
 from liqclient.nt._query import LevelsQuery, alert_rules_of, parameters_of
 
@@ -109,7 +108,10 @@ class LiquidationAlert(AlertPayload, _Bound):
     _schema = ALERT_SCHEMA
 
 
-for _type in (LiquidationLevels, LiquidationAlert):
+_TYPES: dict[str, type[LiquidationLevels] | type[LiquidationAlert]] = {
+    of.__name__: of for of in (LiquidationLevels, LiquidationAlert)
+}
+for _type in _TYPES.values():
     register_custom_data_class(_type)
 
 
@@ -250,30 +252,16 @@ class LiqServerDataClient(DataClient):
         )
 
     def _follower(self, data_type: DataType, instrument_id: str) -> Follower:
-        of, query = self._settings, self._settings.query(instrument_id)
-        deliver = partial(self._deliver, data_type)
-        if data_type.type_name == LiquidationAlert.__name__:
-            if not self._rules:
-                raise ValueError("the client's configuration has no `alert_rules`")
-            return AlertsFollower(
-                query,
-                self._rules,
-                LiquidationAlert,
-                clock=self.clock.timestamp_ns,
-                deliver=deliver,
-                report=self._report,
-            )
-        if data_type.type_name != LiquidationLevels.__name__:
-            raise ValueError(f"the data type must be LiquidationLevels or LiquidationAlert, was {data_type.type_name}")
-        return LevelsFollower(
-            query,
-            LiquidationLevels,
-            max_rate=of.max_rate,
-            min_change=of.min_change,
-            heartbeat=of.heartbeat,
-            stale_after=to_duration_nanoseconds(of.stale_after),
+        to = _TYPES.get(data_type.type_name)
+        if to is None:
+            raise ValueError(f"the data type must be one of {', '.join(_TYPES)}, was {data_type.type_name}")
+        return follower_to(
+            to,
+            self._settings.query(instrument_id),
+            self._rules,
+            self._settings,
             clock=self.clock.timestamp_ns,
-            deliver=deliver,
+            deliver=partial(self._deliver, data_type),
             report=self._report,
         )
 
